@@ -85,6 +85,7 @@ def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
         damage=damage,
         estimates=_estimates(directory, started.file) if started is not None else None,
         dependencies=_dependencies(details),
+        details=details,
         now=clock.iso(clock.now()),
         version=_version(),
     )

@@ -255,9 +255,21 @@ def fields(value, path=()):
 
 TEXT = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\"'&\0\x1b\u2028\ud800"
 EVENTS = [
-    {**STARTED, "params": {"p": "v"}, "options": {"o": ["v"]}, "files": [{"path": "p", "sha256": "h"}]},
-    {**PLANNED, "items": {"a": "item"}},
-    started("a"),
+    {
+        **STARTED,
+        "params": {"p": "v"},
+        "options": {"o": ["v"]},
+        "files": [{"path": "p", "sha256": "h"}],
+        "resources": {"db": 1},
+    },
+    {
+        **PLANNED,
+        "items": {"a": "item"},
+        "needs": [[0]],
+        "resources": [[0, 0, {"db": 1}]],
+        "env": [[0, 0, ["KEY"]]],
+    },
+    started("a", queued={"seconds": 1.5, "lacked": "db"}),
     {"event": "task_ready", **STAMP, "task": "a", "attempt": 1},
     {"event": "task_stopping", **STAMP, "task": "a", "attempt": 1, "signal": "SIGTERM", "reason": "timeout"},
     exited(

@@ -1,5 +1,6 @@
 """The report in a browser: it works by keyboard, in the dark, on a telephone, and without its script."""
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -145,6 +146,31 @@ def test_a_slot_is_on_the_critical_path_only_if_no_other_was_free(browser, page)
     # `z` has the second slot before `x` leaves the first, or later.
     assert browser.run(THREE_BARS, 0.5, 1) == ["x", "y"]
     assert browser.run(THREE_BARS, 1.5, 1) == ["y"]
+
+
+def test_it_shows_who_waited_for_tokens_and_which_variables_were_set(browser, tmp_path):
+    write(
+        tmp_path,
+        work=WORK,
+        job="""
+        resources: {db: 1}
+        env: {STAGE: secretive}
+        tasks:
+          - {name: a, target: "work:hi", kwargs: {seconds: 0.3}, resources: {db: 1}}
+          - {name: b, target: "work:hi", resources: {db: 1}, env: {KEY: x}}
+        """,
+    )
+    assert mprun("job.yaml", "--report", "page.html", cwd=tmp_path).code == 0
+    browser.open(tmp_path / "page.html")
+    text = browser.run("document.querySelector('#lacks-text').textContent")
+    assert re.fullmatch(r"Waited longest for tokens: b 0\.[3-9]\ds \(db\)\.", text)
+    browser.run("document.querySelectorAll('#table tbody .link')[1].click()")
+    assert "for tokens (db)" in browser.run("document.querySelector('.details').textContent")
+    assert "waiting for tokens" in browser.run("document.querySelector('#legend').textContent")
+    inputs = browser.run("document.querySelector('#inputs').innerText")
+    assert re.search(r"STAGE\s+set for 2 tasks", inputs)
+    assert re.search(r"KEY\s+set for 1 task\n", inputs)
+    assert "secretive" not in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_without_its_script_the_table_has_its_rows_and_filters_them(browser, page):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from mprun.record.process_tree import Process
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_details import TaskDetails
     from mprun.reporters.report.report_data import TaskRow
     from mprun.scheduling.estimates import Estimates
 
@@ -57,7 +58,8 @@ class Report:
     """What the page is made from. `joins` are those of the record, `now` is the time, as events have it.
 
     `damage` is what is corrupt in the record, `dependencies` has by task the names of those that it
-    depended on, and why these are unknown if they are; `version` is that of mprun.
+    depended on, and why these are unknown if they are; `details` has what else the record says of each task,
+    `version` is that of mprun.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Report:
         damage: Sequence[str] = (),
         estimates: Estimates | None = None,
         dependencies: tuple[Mapping[str, Sequence[str]], str] = ({}, "they were not read"),
+        details: TaskDetails | None = None,
         now: str = "",
         version: str = "",
     ) -> None:
@@ -76,6 +79,7 @@ class Report:
         self.state = state
         self.damage = damage
         self.version = version
+        self.details = details
         self.outcome = reader.run_outcome(directory, state)
         is_active = self.outcome == Outcome.RUNNING
         alive = is_active or (state.finished is not None and not state.exit_unknown)
@@ -158,6 +162,8 @@ class Report:
             "show_command": command(self.directory, "show", run_id),
             "params": self._mapping("params"),
             "options": self._mapping("options"),
+            "tokens": self._mapping("resources"),
+            "variables": _variables(self.details),
             "files": self._files(),
             "versions": list(self._versions()),
             "seconds": format_duration,
@@ -239,7 +245,8 @@ class Report:
 
     def _mapping(self, name: str) -> list[tuple[str, str]]:
         started = self.state.started
-        values: dict[str, Any] = getattr(started, name) if started is not None else {}
+        found: object = getattr(started, name, None)
+        values: dict[str, Any] = found if isinstance(found, dict) else {}
         pairs = [(shown(key), _value(value)) for key, value in list(values.items())[:_MAX_VALUES]]
         more = len(values) - len(pairs)
         return [*pairs, ("…", f"and {more} more, in the record")] if more else pairs
@@ -260,6 +267,19 @@ class Report:
             yield "format of the record", str(started.format)
             yield "boot id", shown(started.boot_id or "unknown")
         yield "mprun that made this page", self.version
+
+
+def _variables(details: TaskDetails | None) -> list[tuple[str, str]]:
+    """The names of the variables that tasks set, and by how many; the record has no value of one."""
+    if details is None:
+        return []
+    found: dict[str, int] = {}
+    for number in range(len(details.names)):
+        for name in details.variables(number):
+            found[name] = found.get(name, 0) + 1
+    pairs = [(shown(name), f"set for {plural(count, 'task')}") for name, count in sorted(found.items())]
+    more = len(pairs) - _MAX_VALUES
+    return [*pairs[:_MAX_VALUES], ("…", f"and {more} more, in the record")] if more > 0 else pairs
 
 
 # How many tasks are listed that took longer or shorter than expected.

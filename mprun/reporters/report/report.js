@@ -1,5 +1,6 @@
 "use strict";
-/* The data: tasks are [name, outcome, why, joined at, expected, attempts], and an attempt is
+/* The data: tasks are [name, outcome, why, joined at, expected, attempts, lacks], where `lacks` is there if attempts
+   lacked tokens: for each [seconds before its start, their names], or []. An attempt is
    [start, duration, pid, ppid, target, daemon, end, CPU, memory, threads, orphans killed, left running, until]:
    `until` is when its end was recorded, if that is earlier than its start and its duration say.
    Times are in seconds from the start of the run. All texts are data, and shown by textContent. */
@@ -35,6 +36,7 @@ function size(value) {
 const outcomeOf = (task) => data.outcomes[task[1]];
 const classOf = (task) => "o-" + outcomeOf(task).replace(" ", "-");
 const lastOf = (task) => task[5][task[5].length - 1] || [];
+const lackOf = (task, number) => task[6] && task[6][number] || [];
 const endOf = (end) => end === undefined || end === null ? "" : typeof end === "number" ? "exit " + end : end;
 
 /* ---- the table */
@@ -121,6 +123,8 @@ function sentence(task, attempt, number) {
   parts.push("started at " + seconds(attempt[START]), "took " + seconds(attempt[DURATION]));
   if (attempt.length > END) parts.push(endOf(attempt[END]), seconds(attempt[CPU]) + " CPU", size(attempt[MEMORY]) + " memory");
   if (attempt[THREADS]) parts.push(attempt[THREADS] + (attempt[THREADS] === 1 ? " thread" : " threads"));
+  const lack = lackOf(task, number);
+  if (lack.length) parts.push("waited " + seconds(lack[0]) + " for tokens (" + lack[1] + ")");
   if (attempt[10]) parts.push("orphans killed: " + attempt[10]);
   if (attempt[11]) parts.push("left running: " + attempt[11]);
   return parts.join(", ");

@@ -173,6 +173,7 @@ class ReportData:
                 self._offset(self._joined.get(name)),
                 self.expected(name),
                 [self._attempt(attempt) for attempt in row.task.attempts],
+                *_lacks(row.task),
             ]
 
     def targets(self) -> list[str]:
@@ -204,6 +205,22 @@ class ReportData:
         if exited.orphans or exited.left_running or is_late:
             facts += [len(exited.orphans), len(exited.left_running)]
         return [*facts, until] if is_late else facts
+
+
+def _lacks(task: TaskState) -> list[list[Any]]:
+    """For how many seconds each attempt lacked tokens, and which; nothing if none of them did."""
+    found = [_lack(attempt.started.queued) for attempt in task.attempts]
+    return [found] if any(found) else []
+
+
+def _lack(queued: object) -> list[Any]:
+    """A hostile record has whatever it likes there."""
+    if not isinstance(queued, dict):
+        return []
+    seconds, lacked = queued.get("seconds"), queued.get("lacked")
+    if not isinstance(seconds, int | float) or not isinstance(lacked, str) or not lacked:
+        return []
+    return [round(max(0.0, min(seconds, _MAX_OFFSET)), 3), shown(lacked)]
 
 
 def counted(rows: Sequence[TaskRow]) -> dict[str, int]:

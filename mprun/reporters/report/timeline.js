@@ -87,7 +87,7 @@ function markPath(bars) {
 
 function colours() {
   const style = getComputedStyle(document.documentElement), found = {};
-  for (const name of ["text", "soft", "line", "back", "wait", "path", "running", ...NAMES]) found[name] = style.getPropertyValue("--" + name).trim();
+  for (const name of ["text", "soft", "line", "back", "wait", "lack", "path", "running", ...NAMES]) found[name] = style.getPropertyValue("--" + name).trim();
   return found;
 }
 
@@ -162,6 +162,9 @@ function drawLane(pen, bars, top, lane, width, ink) {
     if (left - waiting > 1) {
       pen.fillStyle = ink.wait;
       pen.fillRect(waiting, top + lane / 2 - 1.5, left - waiting - 1, 3);
+      const lack = lackOf(bar.task, bar.number), lacking = lack.length ? Math.max(waiting, toX(bar.start - lack[0], width)) : left;
+      pen.fillStyle = ink.lack;
+      if (left - lacking > 1) pen.fillRect(lacking, top + lane / 2 - 2.5, left - lacking - 1, 5);
     }
     /* Bars that share a pixel are one; what failed is drawn over the others, wide enough to be seen. */
     if (right - left <= 1.5) {
@@ -259,6 +262,9 @@ function describe(bars) {
   }
   const longest = bars.filter((bar) => !bar.attempt[DAEMON]).sort((one, other) => took(other) - took(one)).slice(0, 5);
   if (bars.length > 1 && longest.length) byId("longest-text").textContent = "Longest: " + longest.map((bar) => text(bar) + " " + seconds(took(bar))).join(", ") + ".";
+  const lacking = bars.map((bar) => [bar, lackOf(bar.task, bar.number)]).filter((one) => one[1].length).sort((one, other) => other[1][0] - one[1][0]);
+  if (lacking.length) byId("lacks-text").textContent = "Waited longest for tokens: "
+    + lacking.slice(0, 5).map(([bar, lack]) => text(bar) + " " + seconds(lack[0]) + " (" + lack[1] + ")").join(", ") + ".";
 }
 
 function legend() {
@@ -272,7 +278,8 @@ function legend() {
     return made;
   };
   byId("legend").append(...kinds.filter(([name]) => seen.has(name)).map(([name, text]) => entry(name, text)),
-    entry("wait", "waiting, or its slot is free"), element("span", "│ joined, after wide bars"));
+    entry("wait", "waiting for dependencies, or its slot is free"),
+    ...(data.tasks.some((task) => task[6]) ? [entry("lack", "waiting for tokens")] : []), element("span", "│ joined, after wide bars"));
   if (data.needs) {
     const made = element("span"), swatch = element("span", undefined, "swatch under");
     made.append(swatch, "critical path");
