@@ -260,9 +260,9 @@ class _TreeBuilder:
         process.threads, process.exit_code, process.signal = exited.threads, exited.exit_code, exited.signal
         process.status = format_exit(exited.exit_code, exited.signal, exited.core_dumped)
         for pid in exited.orphans:
-            orphan = Process(ORPHAN, ORPHAN, pid, None)
             name = str((exited.process_names or {}).get(str(pid)) or "")
-            orphan.status = f"{name}: killed at its task's end" if name else "killed at its task's end"
+            orphan = Process(ORPHAN, name or ORPHAN, pid, None)
+            orphan.status = "killed at its task's end"
             process.children.append(orphan)
 
     def _add_success(self, name: str, item: str | None, found: re.Match[str]) -> None:

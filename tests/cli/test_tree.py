@@ -148,6 +148,8 @@ def test_the_tree_has_threads_attempts_orphans_and_daemons(made):
     (orphan,) = named(tree, "leave")[0]["children"]
     assert (orphan["role"], [orphan["pid"]]) == ("orphan", run.one("task_exited", "leave")["orphans"])
     assert orphan["status"] == "killed at its task's end"
+    # A fork of the task, which has the task's name.
+    assert orphan["name"] == "mprun: leave"
     assert (named(tree, "serve")[0]["daemon"], named(tree, "serve")[0]["signal"]) == (True, "SIGTERM")
 
 

@@ -99,7 +99,7 @@ def _row(process: Process, pen: Pen) -> tuple[str, ...]:
 
 def _name(process: Process) -> str:
     name = visible(process.name.replace("\n", " "))
-    if process.role == process_tree.DESCENDANT:
+    if process.role == process_tree.DESCENDANT or (process.role == process_tree.ORPHAN != process.name):
         return f"({name})"
     name = with_item(name, process.item)
     if process.attempt is not None and process.attempt > 1:
