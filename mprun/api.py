@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
     from mprun.scheduling.forecast import Forecast
+    from mprun.scheduling.partition import Partition
 
 __all__ = [
     "Context",
@@ -71,6 +72,7 @@ def plan_job(
     repeat_for: float | None = None,
     until_failure: bool | None = None,
     seed: int | None = None,
+    partition: str | Partition | None = None,
 ) -> Plan:
     """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
@@ -82,9 +84,13 @@ def plan_job(
     `repeat` is how many copies of each planned task run, `NAME@1`, `NAME@2` and so on; with `repeat_for`,
     in seconds, or `until_failure` alone copies are added while there is time, or until one fails.
     `until_failure` ends the run at the first failure. `seed` decides about the order of the copies: the
-    same one gives the same order; by default it is random. Raises NothingSelected if no task matches,
-    JobFileError if a task refers to the result of one that is not selected, UsageError if nothing can be
-    repeated.
+    same one gives the same order; by default it is random.
+
+    `partition`, such as `slice:2/5`, plans one shard of the selected tasks, and what these depend on; the
+    plan of a shard may be empty. As a text, `time` divides as `slice`, because it has no durations.
+
+    Raises NothingSelected if no task matches, JobFileError if a task refers to the result of one that is
+    not selected, UsageError if nothing can be repeated, or for a wrong partition.
     """
     selection = None
     if names or tags:
@@ -96,8 +102,17 @@ def plan_job(
 
             if diagnostics := locate.left_out(job, selection):
                 raise JobFileError(diagnostics)
+    division = None
+    if partition is not None:
+        # Most runs have all tasks.
+        from mprun.scheduling.partition import divide, parse_partition
+
+        if isinstance(partition, str):
+            partition = parse_partition(partition)
+        division = divide(job, selection, partition)
+        selection = list(division.selected)
     repetition = None
-    if repeat is not None or repeat_for is not None or until_failure:
+    if (repeat is not None or repeat_for is not None or until_failure) and selection != []:
         # Most runs repeat nothing.
         from mprun.engine.repeat import repeated
 
@@ -116,6 +131,8 @@ def plan_job(
         selection=selection,
         reused=reused,
     )
+    if division is not None:
+        plan = plan.replace(division=division)
     return plan if repetition is None else plan.replace(repetition=repetition)
 
 

@@ -54,11 +54,12 @@ def read_recorded_job(path: str, params: Mapping[str, Any], options: Sequence[st
     return read_job(path, known, options)
 
 
-def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()) -> Plan:
+def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = (), *, state_dir: str) -> Plan:
     """The plan of a job file, by the values of `planning_options`.
 
     `tasks` are names or patterns, each of which must match a task. They are added to the names in
-    `planning`, so that the record has them. Raises NothingSelected.
+    `planning`, so that the record has them. Raises NothingSelected. Below `state_dir` are the records
+    that a partition by time needs.
     """
     job = read_job(path, {}, planning["params"])
     print_early_warnings(job)
@@ -74,6 +75,11 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
 
         draw_seed(planning)
     options = {name: value for name, value in planning.items() if name != "params"}
+    if planning["partition"]:
+        # Few runs are shards.
+        from mprun.cli.partition import read_partition
+
+        options["partition"] = read_partition(planning["partition"], job, state_dir)
     if not planning["names"] and not planning["tags"]:
         plan = api.plan_job(job, **options)
         print_daemons_alone(plan.tasks, plan.join)

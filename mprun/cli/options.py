@@ -163,6 +163,12 @@ def planning_options(command: Command) -> Command:
             metavar="N",
             help="With --repeat: the order of the copies; the same seed gives the same order.",
         ),
+        click.option(
+            "--partition",
+            envvar="MPRUN_PARTITION",
+            metavar="KIND:M/N",
+            help="Run shard M of N of the selected tasks, such as slice:2/5; KIND is slice, hash or time.",
+        ),
     )
 
 

@@ -108,7 +108,7 @@ def plan(
     form = "json" if as_json else form
     if form == "json":
         expect_json()
-    planned = plan_job_file(job, planning, tasks)
+    planned = plan_job_file(job, planning, tasks, state_dir=state_dir)
     forecast = api.forecast(planned, state_dir)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)

@@ -151,6 +151,11 @@ def _plan(
         UsageError(message) for message in refusals(earlier, changes, allow_changed=allow_changed)
     ]
     plan = None
+    recorded = dict(options)
+    if "partition" in options:
+        from mprun.cli.partition import recorded_partition
+
+        options["partition"] = recorded_partition(state)
     try:
         if earlier.file not in changes.gone:
             job = read_recorded_job(earlier.file, earlier.params, params)
@@ -167,4 +172,4 @@ def _plan(
     if not rerun_unknown:
         earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
-    return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), options
+    return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), recorded

@@ -57,7 +57,11 @@ def run(
     """
     if as_json:
         keep_stdout_for_json(running)
-    plan = plan_job_file(job, planning, tasks)
+    plan = plan_job_file(job, planning, tasks, state_dir=running["state_dir"])
+    if plan.division is not None and not running["quiet"]:
+        from mprun.cli.partition import print_shard
+
+        print_shard(plan.division)
     result = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run)
     code = result.exit_code
     if as_json:

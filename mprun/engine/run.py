@@ -293,8 +293,9 @@ class Run:
             _trace_ids(directory.run_id, is_wanted=options.trace),
         )
         try:
-            repetition = self._plan.repetition
-            recorded = {**(options.recorded_options or {}), **(repetition.options if repetition else {})}
+            recorded = dict(options.recorded_options or {})
+            for part in (self._plan.repetition, self._plan.division):
+                recorded.update(part.options if part is not None else {})
             finished = engine.run(prepared, recorded, resumed_from)
         finally:
             recorder.close()

@@ -37,24 +37,25 @@ _MAX_DURATION = 1e9
 
 
 def past_runs(
-    state_dir: str, file: str, services: Collection[str] = (), *, before: str = ""
+    state_dir: str, file: str, services: Collection[str] = (), *, before: str = "", whole: bool = False
 ) -> list[RunTimings]:
     """The newest runs of this job file whose records say how long tasks took, newest first.
 
     The arguments are those of `past_runs_in_steps`.
     """
-    *_, found = past_runs_in_steps(state_dir, file, services, before=before)
+    *_, found = past_runs_in_steps(state_dir, file, services, before=before, whole=whole)
     return found or []
 
 
 def past_runs_in_steps(
-    state_dir: str, file: str, services: Collection[str] = (), *, before: str = ""
+    state_dir: str, file: str, services: Collection[str] = (), *, before: str = "", whole: bool = False
 ) -> Iterator[list[RunTimings] | None]:
     """The same, read for some milliseconds before each value: None, until the last one is the result.
 
     `services` are the names of the tasks for which the time until they were ready is needed. A
     record that cannot be read, is corrupt or was written by a newer mprun is left out, and so are
-    the run with the id `before`, if one is given, and later ones.
+    the run with the id `before`, if one is given, and later ones. If only `whole` runs are asked for, so
+    are shards: one that has just run must not change how the next one divides the tasks.
     """
     found: list[RunTimings] = []
     read = 0
@@ -67,7 +68,7 @@ def past_runs_in_steps(
     for directory in known:
         try:
             with lock.open_record(directory) as stream:
-                timings = yield from _read_timings(stream, file, services)
+                timings = yield from _read_timings(stream, file, services, whole)
                 read += stream.tell() if timings is not None else 0
         except OSError:
             continue
@@ -79,9 +80,10 @@ def past_runs_in_steps(
 
 
 def _read_timings(
-    stream: BinaryIO, file: str, services: Collection[str]
+    stream: BinaryIO, file: str, services: Collection[str], whole: bool
 ) -> Generator[None, None, RunTimings | None]:
-    if not is_run_of(stream.readline(MAX_FIRST_LINE), file):
+    first = stream.readline(MAX_FIRST_LINE)
+    if not is_run_of(first, file) or (whole and _is_shard(first)):
         return None
     collector = _TimingCollector(services)
     left, count = MAX_BYTES_PER_RECORD - stream.tell(), 0
@@ -104,6 +106,11 @@ def is_run_of(line: bytes, file: str) -> bool:
         return False
     written = started.get("format", events.FORMAT)
     return type(written) is int and written <= events.FORMAT and started.get("file") == file
+
+
+def _is_shard(line: bytes) -> bool:
+    options = json.loads(line).get("options")
+    return isinstance(options, dict) and "partition" in options
 
 
 class _TimingCollector:

@@ -46,6 +46,10 @@ class RunState:
         expanded = self._planned
         return [one for name in expanded.get("", ()) for one in (expanded.get(name, (name,)) if name else ())]
 
+    def plan_names(self) -> list[str]:
+        """The tasks of the plan before any was expanded, in the order of the file."""
+        return list(self._planned.get("", ()))
+
     def instances_of(self, name: str) -> Sequence[str]:
         """What a task of the plan was expanded to during the run; itself if it was not."""
         return self._planned.get(name, (name,)) if name else ()

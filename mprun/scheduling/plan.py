@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from mprun.jobfile.model import Instance, Job, Needs, Task
+    from mprun.scheduling.partition import Division
     from mprun.scheduling.repetition import Repetition
 
     # For types alone: nothing looks at it during a run.
@@ -82,7 +83,8 @@ class Plan(Frozen):
     `reused` has the outcomes of an earlier run by task name, also of instances that are created
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
-    current directory. `repetition` says how its tasks are repeated, None if they are not.
+    current directory. `repetition` says how its tasks are repeated, None if they are not, and
+    `division` how they were divided among shards, of which this is one.
     """
 
     job: Job
@@ -98,6 +100,7 @@ class Plan(Frozen):
     priorities: Priorities | None = None
     cwd: str | None = None
     repetition: Repetition | None = None
+    division: Division | None = None
 
     def fails_if_flaky(self, task: Task) -> bool:
         """Whether it fails the run if this task succeeds only after it was retried."""

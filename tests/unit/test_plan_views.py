@@ -251,7 +251,7 @@ def test_json_document_has_everything_of_the_plan():
             "at_once",
             "mode",
         ),
-        *("resources", "params", "expected", "order", "join", "tasks"),
+        *("resources", "params", "partition", "expected", "order", "join", "tasks"),
     ]
     assert (value["resources"], value["params"]) == ({"db": 2}, {"n": 3, "token": "***"})
     assert value["order"] == ["t[m=a,n=1]", "t[m=b]", "s"]

@@ -68,7 +68,16 @@ def _of_job(plan: Plan) -> dict[str, Any]:
         "mode": plan.mode,
         "resources": plan.job.resources,
         "params": params(plan),
+        "partition": _partition(plan),
     }
+
+
+def _partition(plan: Plan) -> dict[str, Any] | None:
+    if plan.division is None:
+        return None
+    from mprun.cli.views.plan_shards import shards_json
+
+    return shards_json(plan.job, plan.division)
 
 
 def _expected(names: list[str], forecast: Forecast | None) -> dict[str, Any] | None:

@@ -44,12 +44,21 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     values = [f"{visible(name)}={_param_text(value)}" for name, value in params(plan).items()]
     yield from _listed("tokens:", tokens)
     yield from _listed("params:", values)
+    if plan.division is not None:
+        from mprun.cli.views.plan_shards import shard_lines
+
+        yield from _folded_lines(shard_lines(plan.job, plan.division))
     if forecast is not None:
         yield from _expected(plan, forecast)
     for position, number in enumerate(starting_order(plan, forecast), start=1):
         yield from _task_lines(position, plan.tasks[number], plan)
     yield from _joins(plan)
     yield from _stops(plan, starting_order(plan, forecast))
+
+
+def _folded_lines(lines: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
+    for head, items in lines:
+        yield from _listed(head, items)
 
 
 def _expected(plan: Plan, forecast: Forecast) -> Iterator[str]:
