@@ -9,32 +9,44 @@ import click
 from mprun.cli.completion import complete_run
 from mprun.cli.messages import print_json, print_lines
 from mprun.cli.options import STATE_DIR, json_option
-from mprun.cli.show import read_run
+from mprun.cli.show import read_run, read_run_in
+from mprun.diagnostics import quote
+from mprun.errors import UsageError
 from mprun.outcomes import EXIT_FAILED, EXIT_SUCCEEDED
+from mprun.record import lock
 from mprun.record.comparison import DURATION, MEMORY
 from mprun.record.comparison import compare as compare_states
+from mprun.record.history import is_run_of
+from mprun.record.line_format import MAX_FIRST_LINE
 from mprun.record.log_difference import LogComparer
 from mprun.record.samples import Samples, read_samples
+from mprun.record.state_dir import list_runs
 from mprun.record.volatile import masker
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
+    from mprun.record.state_dir import RunDirectory
 
 
 @click.command()
-@click.argument("old", shell_complete=complete_run)
-@click.argument("new", shell_complete=complete_run)
+@click.argument("old", required=False, shell_complete=complete_run)
+@click.argument("new", required=False, shell_complete=complete_run)
 @json_option("One JSON object.")
 @STATE_DIR
-def compare(old: str, new: str, as_json: bool, state_dir: str) -> int:
+def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> int:
     """Compare two runs: outcomes, durations, memory, tasks and logs.
 
-    OLD and NEW are ids of runs, or beginnings of them. Durations and memory are compared with the
-    noise of up to 20 earlier runs. Exit code 1 means that something got worse.
+    OLD and NEW are ids of runs, or beginnings of them. By default, NEW is the newest run, and OLD
+    the one before it of the same job file. Durations and memory are compared with the noise of up
+    to 20 earlier runs. Exit code 1 means that something got worse.
     """
     from mprun.cli.views.comparison import comparison_json, comparison_lines, end_words
 
-    before, after = read_run(state_dir, old), read_run(state_dir, new)
+    if old is not None:
+        before, after = read_run(state_dir, old), read_run(state_dir, new)
+    else:
+        after = read_run(state_dir, None)
+        before = read_run_in(_run_before(state_dir, *after))
     comparison = compare_states(
         before[1], after[1], end_words(masker(())), _samples(state_dir, after[0].run_id, after[1])
     )
@@ -47,6 +59,24 @@ def compare(old: str, new: str, as_json: bool, state_dir: str) -> int:
     else:
         print_lines(comparison_lines(before, after, comparison, differences, logs.skipped))
     return EXIT_FAILED if comparison.is_worse else EXIT_SUCCEEDED
+
+
+def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> RunDirectory:
+    """The newest run of the same job file that is older than this one."""
+    file = state.started.file if state.started else ""
+    for earlier in list_runs(state_dir):
+        if earlier.run_id >= directory.run_id:
+            continue
+        try:
+            with lock.open_record(earlier) as stream:
+                if is_run_of(stream.readline(MAX_FIRST_LINE), file):
+                    return earlier
+        except OSError:
+            continue
+    raise UsageError(
+        f"no run in {state_dir} before {directory.run_id} is of the same job file {quote(file)}; "
+        "name the runs to compare: `mprun compare OLD NEW`"
+    )
 
 
 def _samples(state_dir: str, before: str, state: RunState) -> Samples:

@@ -80,6 +80,22 @@ def test_a_run_does_not_differ_from_itself_nor_much_from_the_next(tmp_path):
         assert output.splitlines()[2:] == ["no difference"]
 
 
+def test_the_newest_run_is_compared_with_the_one_before_of_the_same_job_file_by_default(tmp_path):
+    write(tmp_path, work=WORK, job=JOB, job_other="tasks: [{command: 'true'}]")
+    code, _, stderr = read(tmp_path, "compare")
+    assert (code, stderr.count("no runs in .mprun yet")) == (2, 1)
+    oldest = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    code, _, stderr = read(tmp_path, "compare")
+    assert code == 2
+    assert f"no run in .mprun before {oldest} is of the same job file `{tmp_path}/job.yaml`" in stderr
+    old = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    other = run_id(mprun("job_other.yaml", "-q", cwd=tmp_path))
+    new = run_id(mprun("job.yaml", "-p", "rows=13", "-q", cwd=tmp_path))
+    assert read(tmp_path, "compare") == read(tmp_path, "compare", old, new)
+    assert read(tmp_path, "compare").code == 1
+    assert read(tmp_path, "compare", other) == read(tmp_path, "compare", other, new)
+
+
 def test_runs_of_other_job_files_say_so(tmp_path):
     write(tmp_path, work=WORK, job=JOB, job_other="tasks: [{target: 'work:once', name: steady, retry: 1}]")
     old, new = (run_id(mprun(f"{name}.yaml", "-q", cwd=tmp_path)) for name in ("job", "job_other"))
