@@ -374,7 +374,7 @@ class Console:
     def _write_summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
             return
-        if self._verbosity >= 0:
+        if self._verbosity >= 0 or _is_repeated(state):
             self._write_table(event, state)
         failed = [
             task for task in state.tasks.values() if task.finished and table.fails_run(task.finished, event)

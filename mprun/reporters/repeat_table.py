@@ -76,6 +76,8 @@ def repeat_words(state: RunState, summary: RepeatSummary) -> list[str]:
         words += [word for tag in _texts(started.options.get("tags")) for word in ("-t", tag)]
     else:
         words += _selection(state, summary)
+    if started.options.get("with_dependencies") is False:
+        words.append("--no-deps")
     words += _params(started.params)
     words += ["--repeat", str(summary.copies), "-j", str(started.max_parallel)]
     if summary.seed is not None:

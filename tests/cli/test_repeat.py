@@ -130,6 +130,9 @@ def test_a_copy_has_its_own_dependencies_and_all_share_a_service(place):
           - {name: last, command: "true", depends_on: [one, "add*"]}
         """,
     )
+    planned = read(place, "plan", "job.yaml", "--repeat", "3")[1]
+    assert re.search(r" fixture@2 .*\[after db\]$", planned, re.MULTILINE), planned
+    assert re.search(r"last@2 .*\[after one@2, add\*\]$", planned, re.MULTILINE), planned
     run = mprun("job.yaml", "--repeat", 3, cwd=place)
     assert run.code == 0, run.stderr
     started = [event["task"] for event in run.of("task_started")]
@@ -171,6 +174,26 @@ def test_until_failure_ends_at_the_first_one(place):
     resumed = mprun("resume", "-q", cwd=place)
     assert resumed.code == 1
     assert {event["task"] for event in resumed.of("task_started")} >= {"rare@11"}
+
+
+def test_the_shown_command_leaves_out_dependencies_if_the_run_did_and_quiet_shows_it_too(place):
+    write(
+        place,
+        job="""
+        tasks:
+          - {name: built, target: work:sound}
+          - {name: racy, target: work:racy, depends_on: built}
+        """,
+    )
+    run = mprun("job.yaml", "racy", "--no-deps", "--repeat", 4, "-j", 4, "--output", "none", "-q", cwd=place)
+    assert run.code == 1
+    # What `--repeat` is asked for, how often it fails, is an answer even with -q.
+    assert re.search(r"^racy +4 ", run.stderr, re.MULTILINE), run.stderr
+    assert "to repeat it: mprun job.yaml -k racy --no-deps --repeat " in run.stderr
+    words = shlex.split(re.search("to repeat it: mprun (.*)", run.stderr)[1])
+    again = mprun(*words, cwd=place)
+    assert again.code == 1
+    assert {event["task"].partition("@")[0] for event in again.of("task_finished")} == {"racy"}
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,16 @@ def _beginning(value: Any, width: int, room: Iterator[int]) -> Any:
 
 
 def dependency_name(dependency: Dependency, planned: PlannedTask, plan: Plan) -> str:
-    """The task that a dependency names; the instance that it selects, if it is known and only one is."""
+    """The task that a dependency names; the instance that it selects, if it is known and only one is.
+
+    The name of a copy has its number. A service has none: it runs once, for all copies.
+    """
+    tasks = [plan.tasks[needed] for needed, _ in planned.needs]
+    needed_tasks = [task for task in tasks if dependency.task in task.groups]
     if not isinstance(dependency, SiblingDependency):
-        return dependency.task
-    tasks = (plan.tasks[needed] for needed, _ in planned.needs)
-    names = [task.name for task in tasks if dependency.task in task.groups]
+        is_copied = any(task.copy for task in needed_tasks)
+        return f"{dependency.task}@{planned.copy}" if is_copied else dependency.task
+    names = [task.name for task in needed_tasks]
     if len(names) == 1:
         return names[0]
     # The brackets are those of the reference, whose name lacks the prefix of a recipe.
