@@ -23,6 +23,10 @@ def end_at_signals() -> None:
         # nohup(1) ignores SIGHUP on purpose.
         if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
             _signal.signal(number, _end)
+    # Before it runs a script, Python looks whether that is an archive. It prints an interrupt that comes
+    # meanwhile like any other exception, and then runs the script.
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        _end(_signal.SIGINT, None)
 
 
 def _end(number: int, _frame: object) -> None:

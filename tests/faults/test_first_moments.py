@@ -116,6 +116,55 @@ def test_tasks_have_the_default_of_each_signal(tmp_path):
     assert run.result("Process-1") == [0, 0]
 
 
+# Sends SIGINT to the script `mprun` at the nth step that Python code takes from the look at the script, which
+# may be an archive, to our first line. A callback of a weak reference loses each exception; those of imports
+# take a microsecond, and are left out.
+EARLIER_HOOK = """
+    import os
+    import signal
+    import sys
+
+    left, has_looked = int(os.environ["SIGNAL_AT"]), False
+
+    def note(frame, event, argument):
+        global left, has_looked
+        name = frame.f_code.co_name
+        has_looked = has_looked or "zipimport" in frame.f_code.co_filename
+        if name == "end_at_signals":
+            sys.settrace(None)
+        elif has_looked and name != "cb":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+        return note
+
+    sys.settrace(note)
+    """
+
+
+def test_ctrl_c_is_not_lost_before_the_first_line_of_ours(tmp_path):
+    """Python prints an interrupt that comes while it looks whether a script is an archive, and runs it."""
+    write(tmp_path, job="tasks: [{command: touch begun}]", sitecustomize=EARLIER_HOOK)
+
+    def interrupted_at(step):
+        state = tmp_path / f"state-{step}"
+        done = subprocess.run(
+            [Path(sys.executable).with_name("mprun"), "job.yaml", "--state-dir", state],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(tmp_path), SIGNAL_AT=str(step)),
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode, done.stderr.decode()
+
+    results = side_by_side(interrupted_at, [*range(1, 40, 3), *range(40, 2600, 160)])
+    assert [found for found in results if found[0] not in (130, -signal.SIGINT)] == []
+    assert not (tmp_path / "begun").exists()
+    # It did come while Python looked.
+    assert any("argv[0]" in stderr for _, stderr in results)
+
+
 # -- modules in the working directory
 
 # All of Python's, and what mprun uses of others.
