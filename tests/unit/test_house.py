@@ -34,7 +34,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"reporters": ("record", "scheduling", "jobfile", "linux")},
     {"engine": ("*",)},
     {"mprun": ("*", "api"), "api": ("*",)},
-    {"cli": ("*",)},
+    {"cli": ("*",), "pytest_plugin": ("*", "__main__")},
     {"__main__": ("cli", "launcher.main")},
 )
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
@@ -52,6 +52,7 @@ LIBRARY_PACKAGES = {
     "junitparser": {"reporters.junit"},
     "multiprocessing": {"launcher"},
     "psutil": {"record"},
+    "pytest": {"pytest_plugin"},
     "rich": {"reporters"},
     "yaml": {"jobfile.syntax", "cli.lean_imports"},
 }

@@ -1,0 +1,190 @@
+"""`pytest --mprun jobs/`: each job file is a test, whose report is that of mprun."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from junitparser import JUnitXml
+from support.runs import environment, eventually, newest_run, read_events
+
+pytest_plugins = ["pytester"]
+
+GOOD = "tasks:\n  - name: greet\n    command: echo good\n    tags: [quick]\n"
+BAD = """\
+tasks:
+  - name: sound
+    command: echo a word
+  - name: loud
+    command: printf 'begin\\n\\033[2J::error::x\\n'; exit 3
+"""
+RECIPE = "params:\n  url: {type: string, required: true}\ntasks:\n  - command: echo ${params.url}\n"
+# Not for mprun: a Taskfile, a playbook, values.
+OTHERS = {
+    "Taskfile.yml": "version: '3'\ntasks:\n  a: {cmds: [exit 1]}\n",
+    "playbook.yaml": "- hosts: all\n  tasks:\n    - shell: exit 1\n",
+    "values.yaml": "a: {tasks: [1]}\n",
+}
+
+
+@pytest.fixture
+def jobs(pytester):
+    """A directory with job files, and others."""
+    directory = pytester.mkdir("jobs")
+    for name, text in {"good.yaml": GOOD, "bad.yml": BAD, "recipe.yaml": RECIPE, **OTHERS}.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+def run_pytest(pytester, *arguments):
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=50)
+
+
+def test_each_job_file_is_a_test(pytester, jobs, monkeypatch):
+    pytester.makepyfile("def test_python(): pass")
+    # Each run would write it.
+    monkeypatch.setenv("MPRUN_JUNIT", str(pytester.path / "mprun.xml"))
+    done = run_pytest(pytester, "--mprun", "-rs", "--junitxml=junit.xml", "--mprun-state-dir=records")
+    done.assert_outcomes(passed=2, failed=1, skipped=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        [
+            "bad: 2 tasks, *",
+            "loud *| begin",
+            "FAIL * loud *exit 3*",
+            "TASK * OUTCOME *",
+            "sound *succeeded *",
+            "loud *failed: exit 3 *",
+            "failed in *: 1 succeeded, 1 failed",
+            "record: records/runs/*",
+            "SKIPPED * jobs/recipe.yaml: missing param `url` *",
+        ]
+    )
+    text = done.stdout.str()
+    assert r"\x1b[2J::error::x" in text
+    assert "Traceback" not in text
+    assert "job_files.py" not in text
+    assert "\x1b[2J" not in text
+    # Of what succeeded nothing is shown.
+    assert "a word" not in text
+    assert not (pytester.path / "mprun.xml").exists()
+    assert len(list((pytester.path / "records" / "runs").iterdir())) == 2
+    (suite,) = JUnitXml.fromfile("junit.xml")
+    cases = {case.name: case for case in suite}
+    assert {name: case.is_passed for name, case in cases.items()} == {
+        "test_python": True,
+        "good": True,
+        "bad": False,
+        "recipe": False,
+    }
+    (failure,) = cases["bad"].result
+    assert failure.message.startswith("failed in ")
+    assert "loud" in failure.text
+    assert cases["bad"].classname == "jobs.bad.yml"
+
+
+def test_a_wrong_job_file_is_an_error(pytester, jobs):
+    (jobs / "wrong.yaml").write_text("tasks:\n  - comand: echo hi\n")
+    done = run_pytest(pytester, "--mprun", "jobs/good.yaml", "jobs/wrong.yaml", "jobs/values.yaml")
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.assert_outcomes(errors=2)
+    done.stdout.fnmatch_lines(
+        [
+            "error: unknown key `comand` in task `Process-1`",
+            " --> jobs/wrong.yaml:2:5",
+            "2 |   - comand: echo hi",
+            "  |     ^^^^^^ did you mean `command`?",
+        ]
+    )
+    # A file that the command line names is one, whatever is in it.
+    done.stdout.fnmatch_lines([" --> jobs/values.yaml:1:1"])
+    assert "Traceback" not in done.stdout.str()
+
+
+def test_it_is_off_until_asked_for_and_imports_nothing(pytester, jobs):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_modules():
+            assert {name for name in sys.modules if name.partition(".")[0] == "mprun"} == {
+                "mprun", "mprun.pytest_plugin", "mprun.pytest_plugin.options"
+            }
+        """
+    )
+    # What this plugin costs others; other plugins import what they like.
+    done = run_pytest(pytester, ".")
+    done.assert_outcomes(passed=1)
+
+
+def test_names_tags_and_marks_select_jobs_and_workers_share_them(pytester, jobs):
+    pytester.makepyfile("def test_python(): pass")
+    done = run_pytest(pytester, "--mprun", "--collect-only", "-q", "-k", "quick or bad", "--strict-markers")
+    assert [line for line in done.outlines if "::" in line] == ["jobs/bad.yml::bad", "jobs/good.yaml::good"]
+    done = run_pytest(pytester, "--mprun", "-n2", "-m", "mprun")
+    done.assert_outcomes(passed=1, failed=1, skipped=1)
+    done.stdout.fnmatch_lines(["loud *| begin", "failed in *: 1 succeeded, 1 failed"])
+
+
+def test_hostile_tasks_do_not_break_pytest(pytester):
+    pytester.makepyfile(
+        hostile="""
+        import os, signal, sys
+
+        def kill_mprun():
+            with open(f"/proc/{os.getppid()}/stat") as stat:
+                engine = int(stat.read().rpartition(")")[2].split()[1])
+            os.kill(engine, signal.SIGKILL)
+
+        def flood():
+            for _ in range(20_000):
+                sys.stdout.write("x" * 99 + "\\n")
+            raise ValueError("after the flood")
+        """
+    )
+    for name, target in (("flood", "flood"), ("killed", "kill_mprun")):
+        pytester.path.joinpath(f"{name}.yaml").write_text(f"tasks: [target: 'hostile:{target}']\n")
+    done = run_pytest(pytester, "--mprun", "-rf")
+    done.assert_outcomes(failed=2)
+    assert len(done.stdout.str()) < 400_000
+    done.stdout.fnmatch_lines(
+        [
+            "* bytes before are not shown*",
+            "*ValueError: after the flood*",
+            "mprun was killed by SIGKILL",
+            "FAILED flood.yaml::flood - failed in *",
+            "FAILED killed.yaml::killed - mprun was killed by SIGKILL",
+        ]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_run_ends_in_order_with_pytest(number, tmp_path):
+    (tmp_path / "slow.yaml").write_text("tasks: [command: echo $$ > pid; exec sleep 300]\n")
+    arguments = ("--mprun", "-p", "no:cacheprovider", "--mprun-state-dir=records", "slow.yaml")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+            task = psutil.Process(int((tmp_path / "pid").read_text()))
+            process.send_signal(number)
+            stdout, _ = process.communicate(timeout=40)
+        finally:
+            process.kill()
+    eventually(lambda: not task.is_running())
+    if number == signal.SIGINT:
+        assert process.returncode == pytest.ExitCode.INTERRUPTED, stdout
+        assert "KeyboardInterrupt" in stdout
+    events = Path(newest_run(tmp_path / "records").events)
+    eventually(lambda: read_events(events)[-1]["event"] == "run_finished")
+    end = read_events(events)[-1]
+    assert end["outcome"] == "interrupted"
+    assert end["exit_code"] == 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
