@@ -33,7 +33,7 @@ class TraceParent(Frozen):
 
 
 def parse_parent(text: str, state: str = "") -> TraceParent | None:
-    """The parent in a TRACEPARENT; None if it is invalid, which the standard says to ignore.
+    """The parent in a TRACEPARENT; None if it is invalid: then a new trace begins.
 
     A newer version may have more after the flags; version `ff` is invalid.
     """

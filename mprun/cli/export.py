@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.completion import complete_run
-from mprun.cli.messages import print_pieces, print_text
+from mprun.cli.messages import print_text
 from mprun.cli.options import STATE_DIR
-from mprun.cli.output_file import UnwrittenFile, check_path, write_whole
+from mprun.cli.output_file import UnwrittenFile, check_different, check_path, print_whole, write_whole
 from mprun.cli.run_files import FORMATS
 from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
@@ -47,6 +47,7 @@ def export(run: str | None, state_dir: str, **paths: str | None) -> int:
         raise UsageError(f"`mprun export` needs a format: {options}")
     if [path for _, path in wanted].count("-") > 1:
         raise UsageError("only one format can be written to standard output; name a file for the others")
+    check_different(dict(wanted))
     directory = find_run(state_dir, run)
     for name, path in wanted:
         if path != "-":
@@ -54,7 +55,7 @@ def export(run: str | None, state_dir: str, **paths: str | None) -> int:
     for name, path in wanted:
         kind = FORMATS[name]()
         if path == "-":
-            print_pieces(kind.pieces(directory, None))
+            print_whole(kind, kind.pieces(directory, None))
             continue
         try:
             write_whole(path, kind.pieces(directory, None))

@@ -224,13 +224,13 @@ def running_options(command: Command) -> Command:
             "--report",
             metavar="FILE",
             envvar="MPRUN_REPORT",
-            help="Write a report of the run, an HTML page, to FILE at its end.",
+            help="Write a report of the run, an HTML page, to FILE at its end; - is stdout.",
         ),
         click.option(
             "--junit",
             metavar="FILE",
             envvar="MPRUN_JUNIT",
-            help="Write the results of all tasks as JUnit XML to FILE at the end.",
+            help="Write the results of all tasks as JUnit XML to FILE at the end; - is stdout.",
         ),
         click.option(
             "--ci",
@@ -244,13 +244,13 @@ def running_options(command: Command) -> Command:
             "--trace",
             metavar="FILE",
             envvar="MPRUN_TRACE",
-            help="Write a trace of the run, for ui.perfetto.dev, to FILE at its end.",
+            help="Write a trace of the run, for ui.perfetto.dev, to FILE at its end; - is stdout.",
         ),
         click.option(
             "--otlp",
             metavar="FILE",
             envvar="MPRUN_OTLP",
-            help="Write the run as OTLP/JSON, for OpenTelemetry, to FILE at its end.",
+            help="Write the run as OTLP/JSON, for OpenTelemetry, to FILE at its end; - is stdout.",
         ),
         click.option(
             "--import-timeout",

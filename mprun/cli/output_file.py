@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
+from mprun.cli.messages import print_pieces
 from mprun.diagnostics import quote
 from mprun.errors import MprunError, UsageError
 from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_INTERNAL
+from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
@@ -30,12 +33,23 @@ class Format(Frozen):
     name: str
     beginning: str
     pieces: Pieces
+    is_json: bool = False
 
 
 class UnwrittenFile(MprunError):
     """A file about a run cannot be written."""
 
     exit_code = EXIT_INTERNAL
+
+
+def check_different(paths: Mapping[str, str | None]) -> None:
+    """Raise UsageError if two options, by their names, have the same file; `-` and None are none."""
+    seen: dict[str, str] = {}
+    for option, path in paths.items():
+        if path and path != "-":
+            first = seen.setdefault(os.path.realpath(path), option)
+            if first != option:
+                raise UsageError(f"`--{first}` and `--{option}` name the same file, {quote(path)}")
 
 
 def check_path(path: str, kind: Format, option: str) -> None:
@@ -58,6 +72,14 @@ def check_path(path: str, kind: Format, option: str) -> None:
             raise UsageError(f"cannot write `{option} {path}`: its directory {why}") from None
     except OSError as error:
         raise UsageError(f"cannot write `{option} {path}`: {error.strerror}") from None
+
+
+def print_whole(kind: Format, pieces: Iterable[str]) -> None:
+    """Write such a file to standard output. Raises OSError."""
+    if kind.is_json:
+        expect_json(sys.stdout)
+    print_pieces(pieces)
+    sys.stdout.flush()
 
 
 def write_whole(path: str, pieces: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.job import read_recorded_job
 from mprun.cli.messages import explain, note, warn
 from mprun.cli.options import json_option, running_options
-from mprun.cli.run import execute, keep_stdout_for_json, print_run
+from mprun.cli.run import execute, keep_stdout_for_programs, print_run
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, NothingSelected, UsageError
@@ -81,8 +81,7 @@ def resume(
     tasks that succeeded. Tasks that failed, timed out or were stopped, cancelled or skipped
     run again, and so do daemons.
     """
-    if as_json:
-        keep_stdout_for_json(running)
+    keep_stdout_for_programs(running, as_json=as_json)
     directory, state = _find_run(running["state_dir"], run, bool(rerun), quiet=running["quiet"])
     if reader.is_active(directory, state):
         stop = command(directory, "stop", "--run", directory.run_id)

@@ -55,8 +55,7 @@ def run(
     JOB is a YAML file; `-` reads it from standard input. TASK is the name of a task, or a pattern
     of * and ?, as for -k: only these tasks run, and the tasks that they depend on.
     """
-    if as_json:
-        keep_stdout_for_json(running)
+    keep_stdout_for_programs(running, as_json=as_json)
     plan = plan_job_file(job, planning, tasks, state_dir=running["state_dir"])
     if plan.division is not None and not running["quiet"]:
         from mprun.cli.partition import print_shard
@@ -73,17 +72,28 @@ def run(
     return code
 
 
-def keep_stdout_for_json(running: dict[str, Any]) -> None:
-    """Change the options of a run so that only its end is written to stdout. Raises UsageError."""
-    if running["events"] == "-":
-        raise UsageError("`--json` and `--events -` both write to stdout; use one of them")
-    running["output"] = "none"
+# The options that name a file about the run, which is written at its end.
+_FILES = ("report", "junit", "trace", "otlp")
+
+
+def keep_stdout_for_programs(running: dict[str, Any], *, as_json: bool) -> None:
+    """Change the options of a run so that stdout has only what a program is to read, if anything is.
+
+    Raises UsageError if that is more than one thing.
+    """
+    asked = ["`--json`"] if as_json else []
+    asked += [f"`--{name} -`" for name in ("events", *_FILES) if running[name] == "-"]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[0]} and {asked[1]} both write to stdout; use one of them")
+    if asked and running["events"] != "-":
+        running["output"] = "none"
 
 
 def print_run(directory: RunDirectory) -> None:
     """Print a run as one JSON object, if it has a record."""
     # A signal may have ended the run before it recorded anything, or a task may have removed its record.
     if directory.has_record():
+        display.wait_for_readers()
         from mprun.cli.show import read_run_in
         from mprun.cli.views.run import show_json
 
@@ -169,7 +179,7 @@ def _ci_reporter(service: str) -> Callable[[api.Context], Reporter] | None:
 
 def _run_files(running: dict[str, Any]) -> RunFiles | None:
     """The files that are written at the end of the run; None if there are none. Raises UsageError."""
-    if not any(running[name] for name in ("report", "junit", "trace", "otlp")):
+    if not any(running[name] for name in _FILES):
         return None
     # With what they import, only for those who ask for them.
     from mprun.cli.run_files import RunFiles

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.cli.messages import warn
-from mprun.cli.output_file import check_path, write_whole
+from mprun.cli.output_file import check_different, check_path, print_whole, write_whole
 from mprun.diagnostics import quote
 from mprun.errors import MprunError
+from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,24 +56,31 @@ class RunFiles:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._wanted = [(name, options[name]) for name in FORMATS if options.get(name)]
+        self._events = options.get("events")
 
     def check(self) -> None:
         """Raise UsageError if one of them cannot be written: before anything starts."""
+        check_different({"events": self._events, **dict(self._wanted)})
         for name, path in self._wanted:
-            check_path(path, FORMATS[name](), f"--{name}")
+            if path != "-":
+                check_path(path, FORMATS[name](), f"--{name}")
 
     def write(self, directory: RunDirectory, plan: Plan) -> None:
         """Write them: the run has ended. What goes wrong is a warning, because the run has its exit code."""
         for name, path in self._wanted if directory.has_record() else ():
             kind = FORMATS[name]()
+            what = f"{kind.name} to standard output" if path == "-" else f"{kind.name} {quote(path)}"
             try:
-                write_whole(path, kind.pieces(directory, plan))
+                if path == "-":
+                    display.wait_for_readers()
+                    print_whole(kind, kind.pieces(directory, plan))
+                else:
+                    write_whole(path, kind.pieces(directory, plan))
             except (OSError, MprunError) as error:
-                why = getattr(error, "strerror", None) or error
-                warn(f"cannot write the {kind.name} {quote(path)}: {why}")
+                warn(f"cannot write the {what}: {getattr(error, 'strerror', None) or error}")
             except KeyboardInterrupt:
-                warn(f"the {kind.name} {quote(path)} is not written: interrupted")
+                warn(f"cannot write the {what}: interrupted")
             except Exception as error:
                 from mprun.record.traceback_file import keep_traceback
 
-                warn(f"the {kind.name} {quote(path)} is not written: {keep_traceback(error)}")
+                warn(f"cannot write the {what}: {keep_traceback(error)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.cli.output_file import Format
+from mprun.outcomes import Outcome
 from mprun.record import reader
 from mprun.reporters import chrome_trace, otlp
 from mprun.reporters.timeline import Timeline
@@ -21,7 +22,9 @@ def _chrome_pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[s
 
 
 def _otlp_pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
-    return otlp.pieces(_timeline(directory))
+    timeline = _timeline(directory)
+    alive = reader.run_outcome(directory, timeline.state) == Outcome.RUNNING
+    return otlp.pieces(timeline, directory, alive=alive)
 
 
 def _timeline(directory: RunDirectory) -> Timeline:
@@ -31,5 +34,5 @@ def _timeline(directory: RunDirectory) -> Timeline:
     return timeline
 
 
-CHROME = Format(name="trace", beginning=chrome_trace.BEGINNING, pieces=_chrome_pieces)
-OTLP = Format(name="file of spans", beginning=otlp.BEGINNING, pieces=_otlp_pieces)
+CHROME = Format(name="trace", beginning=chrome_trace.BEGINNING, pieces=_chrome_pieces, is_json=True)
+OTLP = Format(name="file of spans", beginning=otlp.BEGINNING, pieces=_otlp_pieces, is_json=True)

@@ -336,14 +336,16 @@ class Run:
 
 
 def _trace_ids(run: str, *, is_wanted: bool) -> TraceIds | None:
-    """The ids of the run's spans, if tasks are to know theirs: for a parent, or for a trace of the run."""
-    if not is_wanted and "TRACEPARENT" not in os.environ:
+    """The ids of the run's spans, if tasks are to know theirs: for a parent, or for a trace of the run.
+
+    With a TRACEPARENT that is invalid, the standard has a new trace begin: no task inherits it.
+    """
+    if not is_wanted and not os.environ.get("TRACEPARENT"):
         return None
     # Few runs are traced.
     from mprun.trace_context import TraceIds, parent_in
 
-    parent = parent_in(os.environ)
-    return TraceIds(run, parent) if is_wanted or parent else None
+    return TraceIds(run, parent_in(os.environ))
 
 
 def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import visible
 from mprun.outcomes import Outcome
+from mprun.record.error_details import read_details
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
 from mprun.reporters.report.report_data import shown
 from mprun.trace_context import TraceIds, parse_parent
@@ -17,7 +19,8 @@ from mprun.trace_context import TraceIds, parse_parent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mprun.record.events import Event, TaskFinished
+    from mprun.record.events import Event, RunFinished, TaskFinished
+    from mprun.record.state_dir import RunDirectory
     from mprun.reporters.timeline import Attempt, Timeline
 
 # The first bytes of every file, by which one is recognised.
@@ -26,7 +29,8 @@ BEGINNING = (
 )
 _INTERNAL, _SERVER = 1, 2
 _ERROR = 2
-_MAX_TEXT = 8192
+# Characters of a message or traceback, and of all tracebacks together.
+_MAX_TEXT, _MAX_TRACEBACKS = 8192, 16 << 20
 # `cicd.pipeline.task.run.result` and `cicd.pipeline.result`.
 _RESULTS: dict[str, str] = {
     Outcome.SUCCEEDED: "success",
@@ -41,13 +45,16 @@ _RESULTS: dict[str, str] = {
 _FAILED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.UNKNOWN)
 
 
-def pieces(timeline: Timeline) -> Iterator[str]:
-    """The file, piece by piece: one object on one line, as the collector's file receiver reads it."""
+def pieces(timeline: Timeline, directory: RunDirectory, *, alive: bool = False) -> Iterator[str]:
+    """The file, piece by piece: one object on one line, as the collector's file receiver reads it.
+
+    With `alive` the run is still running: what has no end yet has no result.
+    """
     started = timeline.state.started
     run = started.run if started else "unknown"
     trace = (started.trace if started else None) or {}
     parent = parse_parent(str(trace.get("parent", "")), str(trace.get("state", "")))
-    writer = _Spans(timeline, run, TraceIds(run, parent))
+    writer = _Spans(timeline, directory, TraceIds(run, parent), run, alive=alive)
     separator = '{"resourceSpans":['
     for host in timeline.hosts():
         is_first = host == timeline.hosts()[0]
@@ -74,10 +81,16 @@ def _resource(timeline: Timeline, host: str, is_first: bool) -> dict[str, Any]:
 
 
 class _Spans:
-    def __init__(self, timeline: Timeline, run: str, ids: TraceIds) -> None:
+    def __init__(
+        self, timeline: Timeline, directory: RunDirectory, ids: TraceIds, run: str, *, alive: bool
+    ) -> None:
         self._timeline = timeline
-        self._run = run
+        self._directory = directory
         self._ids = ids
+        self._run = run
+        self._alive = alive
+        # Characters of tracebacks that there is room for.
+        self._room = _MAX_TRACEBACKS
 
     def of_host(self, host: str, is_first: bool) -> Iterator[dict[str, Any]]:
         if is_first:
@@ -107,17 +120,18 @@ class _Spans:
         timeline, parent = self._timeline, self._ids.parent
         started, finished = timeline.state.started, timeline.state.finished
         job = shown(started.job) if started else "unknown"
-        outcome = finished.outcome if finished else str(Outcome.UNKNOWN)
+        outcome = self._outcome(finished)
         values: dict[str, Any] = {
             **{"cicd.pipeline.name": job, "cicd.pipeline.run.id": shown(self._run)},
-            **{"cicd.pipeline.action.name": "RUN", "cicd.pipeline.result": _RESULTS.get(outcome, "error")},
+            **{"cicd.pipeline.action.name": "RUN", "cicd.pipeline.result": _result(outcome)},
+            "cicd.pipeline.run.state": "executing" if outcome == Outcome.RUNNING else None,
         }
         if started is not None:
             values |= {"process.pid": started.pid, "mprun.file": shown(started.file, 400)}
             values["mprun.resumed_from"] = shown(started.resumed_from) if started.resumed_from else None
         if finished is not None:
             values["process.exit.code"] = finished.exit_code
-        is_failed = outcome != Outcome.SUCCEEDED
+        is_failed = outcome not in (Outcome.SUCCEEDED, Outcome.RUNNING)
         if is_failed:
             values["error.type"] = shown(outcome)
         times = timeline.begin, timeline.end
@@ -133,7 +147,7 @@ class _Spans:
 
     def _attempt_span(self, attempt: Attempt) -> dict[str, Any]:
         started, exited, finished = attempt.started, attempt.exited, attempt.finished
-        outcome = finished.outcome if finished else str(Outcome.UNKNOWN)
+        outcome = self._outcome(finished)
         is_retried = any(isinstance(event, TaskRetrying) for _, event in attempt.marks)
         if is_retried:
             outcome = str(Outcome.FAILED)
@@ -157,7 +171,7 @@ class _Spans:
         span = self._span(span_id, shown(attempt.task), _INTERNAL, times, values)
         events = [_event(time, event) for time, event in attempt.marks]
         if error:
-            events.append(_exception(attempt.end, error))
+            events.append(self._exception(attempt, error))
         before = [*self._timeline.dependencies(attempt), *self._earlier(attempt)]
         span |= {"events": events} if events else {}
         span |= {"links": [self._link(one) for one in before]} if before else {}
@@ -181,7 +195,29 @@ class _Spans:
         return {
             "cicd.pipeline.task.name": shown(task),
             "cicd.pipeline.run.id": shown(self._run),
-            "cicd.pipeline.task.run.result": _RESULTS.get(outcome, "error"),
+            "cicd.pipeline.task.run.result": _result(outcome),
+        }
+
+    def _outcome(self, finished: RunFinished | TaskFinished | None) -> str:
+        return finished.outcome if finished else str(Outcome.RUNNING if self._alive else Outcome.UNKNOWN)
+
+    def _exception(self, attempt: Attempt, error: Mapping[str, Any]) -> dict[str, Any]:
+        """The exception that ended an attempt; its traceback is in a file of the record."""
+        values = {
+            name: shown(error[key], _MAX_TEXT)
+            for name, key in (("exception.type", "type"), ("exception.message", "message"))
+            if error.get(key) is not None
+        }
+        if self._room > 0:
+            files = self._directory.result_files(attempt.task, attempt.started.attempt)
+            details = read_details(files)
+            # The end says most.
+            traceback = visible(details.traceback[-_MAX_TEXT:], multiline=True) if details else ""
+            self._room -= len(traceback)
+            values |= {"exception.stacktrace": traceback} if traceback else {}
+        return {
+            **{"timeUnixNano": _nanoseconds(attempt.end), "name": "exception"},
+            "attributes": _attributes(values),
         }
 
     def _earlier(self, attempt: Attempt) -> list[Attempt]:
@@ -221,14 +257,8 @@ def _event(time: int, event: Event) -> dict[str, Any]:
     return {"timeUnixNano": _nanoseconds(time), "name": name, "attributes": _attributes(values)}
 
 
-def _exception(time: int, error: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"exception.type": "type", "exception.message": "message", "exception.stacktrace": "traceback"}
-    values = {
-        name: "\n".join(shown(line, _MAX_TEXT) for line in str(error[key])[:_MAX_TEXT].splitlines())
-        for name, key in names.items()
-        if error.get(key) is not None
-    }
-    return {"timeUnixNano": _nanoseconds(time), "name": "exception", "attributes": _attributes(values)}
+def _result(outcome: str) -> str | None:
+    return None if outcome == Outcome.RUNNING else _RESULTS.get(outcome, "error")
 
 
 def _nanoseconds(time: int) -> str:

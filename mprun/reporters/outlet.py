@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import select
 import stat
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.reporters.door import Door
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import FrameType
     from typing import Protocol, TextIO
 
@@ -78,6 +79,8 @@ class Outlet:
         # The rows below what is written, if there are any: they hold it until they are drawn again.
         self.footer: Footer | None = None
         self._has_inserted = False
+        # Called after each write, if all that is written has to be read.
+        self.keep_up: Callable[[], None] | None = None
         # How many lines were not shown, and whether there are more that were not counted.
         self.lost = 0
         self.lost_more = False
@@ -222,6 +225,8 @@ class OutletStream(io.BufferedIOBase):
         """Write bytes now or later; how many, which is always all of them."""
         if not self._is_broken:
             self.outlet.put(self, bytes(data))
+            if self.outlet.keep_up is not None:
+                self.outlet.keep_up()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -291,20 +296,28 @@ class Display:
         """Give the readers no more time; a handler of signals."""
         self._was_interrupted = True
 
+    def wait_for_readers(self) -> None:
+        """The run has ended: what is written from now on waits until it is read, or until a signal comes."""
+        for outlet in self._outlets.values():
+            outlet.keep_up = self._keep_up
+
     def finish(self, seconds: float = FINISH_SECONDS) -> str:
         """Give the readers so many seconds; what they have not read by then is dropped.
 
         What was not shown, empty if all was.
         """
-        deadline = time.monotonic() + seconds
+        self._keep_up(time.monotonic() + seconds)
+        counted_until = time.monotonic() + _COUNT_SECONDS
+        lost = [self._lost(name, outlet, counted_until) for name, outlet in self._outlets.items()]
+        return " and ".join(filter(None, lost))
+
+    def _keep_up(self, deadline: float = math.inf) -> None:
+        """Wait until all is read that is written, or until a signal comes."""
         while self._is_behind() and not self._was_interrupted and time.monotonic() < deadline:
             poller = select.poll()
             for descriptor in self.waiting():
                 poller.register(descriptor, select.POLLOUT)
             self.pump([descriptor for descriptor, _ in poller.poll(_SLICE_MILLISECONDS)])
-        counted_until = time.monotonic() + _COUNT_SECONDS
-        lost = [self._lost(name, outlet, counted_until) for name, outlet in self._outlets.items()]
-        return " and ".join(filter(None, lost))
 
     def _lost(self, name: str, outlet: Outlet, counted_until: float) -> str:
         """What an outlet has not shown, empty if it has shown everything; what waits is dropped."""

@@ -133,6 +133,11 @@ def test_otlp_says_what_failed_and_what_was_waited_for(traced):
     assert [event.name for event in first.events] == ["retry", "exception"]
     error = values_of(second.events[-1])
     assert (error["exception.type"], error["exception.message"]) == ("ValueError", "</script> \\x1b[31m")
+    for span in (first, second):
+        lines = values_of(span.events[-1])["exception.stacktrace"].splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[-1] == "ValueError: </script> \\x1b[31m"
+        assert any('work.py", line' in line for line in lines)
     assert [span.status.code for span in (first, second)] == [2, 2]
     assert values_of(second)["error.type"] == "ValueError"
     assert [link.span_id for link in second.links] == [first.span_id]
@@ -166,6 +171,23 @@ def test_a_run_joins_the_trace_of_its_parent_and_its_tasks_join_the_run(tmp_path
         text = f"00-{root.trace_id.hex()}-{span.span_id.hex()}-01"
         assert run.result(span.name) == [text, "vendor=1"]
     assert run.result("own")[0] == "mine"
+
+
+def test_an_invalid_parent_begins_a_new_trace(tmp_path):
+    work = """
+        import os
+
+        def show():
+            return [os.environ["TRACEPARENT"], os.environ["TRACESTATE"]]
+        """
+    write(tmp_path, work=work, job="tasks: [{name: a, target: 'work:show'}]")
+    for invalid in ("00-0-0-01", PARENT.upper(), f"{PARENT}-more"):
+        run = mprun("job.yaml", cwd=tmp_path, env={"TRACEPARENT": invalid, "TRACESTATE": "vendor=1"})
+        assert (run.code, run.one("run_started").get("trace")) == (0, None), run.stderr
+        root, span = spans_of(read_otlp(export(tmp_path, "--otlp", "-").stdout))
+        assert not root.parent_span_id
+        assert not root.trace_state
+        assert run.result("a") == [f"00-{root.trace_id.hex()}-{span.span_id.hex()}-01", ""]
 
 
 def test_a_killed_run_and_a_record_without_its_beginning_can_be_exported(traced, tmp_path):
