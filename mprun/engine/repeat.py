@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mprun.engine.late_references import Act
     from mprun.engine.task_table import TaskTable
     from mprun.jobfile.model import Job
-    from mprun.scheduling.plan import Plan
+    from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.scheduler import Scheduler
 
 # Seeds that no one has chosen are smaller than this: short enough to type.
@@ -80,6 +80,8 @@ class CopyFeed:
         # How many tasks had ended when it was last asked, and when that was; how many may wait for a slot.
         self._ended, self._since = 0, 0.0
         self._waiting = 0
+        # What copies wait for in place of a group: see `MoreCopies.next_block`. None until all are known.
+        self._instances: dict[int, dict[int, PlannedTask]] | None = None
         scheduler.expects_tasks = True
 
     @property
@@ -103,11 +105,20 @@ class CopyFeed:
         if self._ends_at is not None and now >= self._ends_at:
             self._act(scheduler.expect_no_tasks(now))
             return
+        if self._instances is None:
+            self._instances = self._expanded_groups()
+        if self._instances is None:
+            return
         self._look_ahead(now)
         while scheduler.unfinished < self._slots + self._waiting and scheduler.end_reason is None:
-            tasks = self._copies.next_block(len(self._table.tasks))
+            if self._copies.is_over:
+                self._warn("no more copies are added: none of the last ones could start")
+                self._act(scheduler.expect_no_tasks(now))
+                return
+            first = len(self._table.tasks)
+            tasks = self._copies.next_block(first, self._instances)
             try:
-                refuse_too_many(len(self._table.tasks) + len(tasks))
+                refuse_too_many(first + len(tasks))
             except TooManyTasks as error:
                 self._warn(f"no more copies are added: {error}")
                 self._act(scheduler.expect_no_tasks(now))
@@ -115,6 +126,20 @@ class CopyFeed:
             self._table.add(tasks)
             facts = planned_facts(tasks)
             self._act(scheduler.add_tasks(tasks, now), facts=facts)
+            if None not in scheduler.outcomes[first : first + len(tasks)]:
+                # Such as after the failure of a service: copies could be added without an end.
+                self._copies.leave_out_last()
+
+    def _expanded_groups(self) -> dict[int, dict[int, PlannedTask]] | None:
+        """The instances of each group that was expanded; None while a group may yet be."""
+        table, groups = self._table, self._copies.groups
+        if any(not table.is_expanded(one) and self._scheduler.outcomes[one] is None for one in groups):
+            return None
+        return {
+            group: {number: table.tasks[number] for number in table.instances(group)}
+            for group in groups
+            if table.is_expanded(group)
+        }
 
     def _look_ahead(self, now: float) -> None:
         if now - self._since < _LOOKAHEAD:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from mprun.scheduling.repetition import blocks, copied_groups, copy_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mprun.jobfile.model import Needs
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.repetition import RandomOf, Repetition
 
 
 class MoreCopies:
-    """Plans the copies that are added during a run; the plan has the first of each task."""
+    """Plans the copies that are added during a run; the plan has the first of each task.
+
+    `is_over` is whether none are left: `leave_out_last` was called after a block of each component.
+    """
 
     def __init__(self, plan: Plan, repetition: Repetition, random_of: RandomOf) -> None:
         self._components = repetition.components
@@ -26,14 +31,37 @@ class MoreCopies:
         for planned in plan.tasks:
             if planned.copy:
                 self._first.setdefault(planned.name.rpartition("@")[0], planned)
+        self._left_out: set[int] = set()
+        self._last = 0
 
-    def next_block(self, first_number: int) -> list[PlannedTask]:
-        """The copies of the next block; the first of them gets this number, the others those after it."""
-        block = next(self._blocks)
+    @property
+    def groups(self) -> list[int]:
+        """The tasks that are not repeated, and of which only a result says what instances they have."""
+        tasks = enumerate(self._plan.tasks)
+        return [number for number, planned in tasks if planned.task.foreach is not None and not planned.copy]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no component is left."""
+        return len(self._left_out) == len(self._components)
+
+    def leave_out_last(self) -> None:
+        """Plan no more copies of the component of which the last block was."""
+        self._left_out.add(self._last)
+
+    def next_block(
+        self, first_number: int, instances: Mapping[int, Mapping[int, PlannedTask]]
+    ) -> list[PlannedTask]:
+        """The copies of the next block; the first of them gets this number, the others those after it.
+
+        `instances` has those of each of `groups` that was expanded, by their numbers.
+        """
+        block = next(block for block in self._blocks if block.component not in self._left_out)
+        self._last = block.component
         names = self._components[block.component]
         entries = [(names[place], copy) for place in block.order for copy in block.copies]
         numbers = {entry: first_number + place for place, entry in enumerate(entries)}
-        needs = {entry: self._needs(*entry, numbers) for entry in entries}
+        needs = {entry: self._needs(*entry, numbers, instances) for entry in entries}
         needed_by: dict[int, list[tuple[int, str]]] = {}
         for entry, own in needs.items():
             for need, condition in own:
@@ -54,11 +82,26 @@ class MoreCopies:
             )
         return found
 
-    def _needs(self, name: str, copy: int, numbers: dict[tuple[str, int], int]) -> Needs:
+    def _needs(
+        self,
+        name: str,
+        copy: int,
+        numbers: dict[tuple[str, int], int],
+        instances: Mapping[int, Mapping[int, PlannedTask]],
+    ) -> Needs:
+        first = self._first[name]
         found = []
-        for need, condition in self._first[name].needs:
+        for need, condition in first.needs:
             before = self._plan.tasks[need]
             if before.copy:
-                need = numbers[before.name.rpartition("@")[0], copy]
-            found.append((need, condition))
-        return tuple(found)
+                found.append((numbers[before.name.rpartition("@")[0], copy], condition))
+            elif need in instances:
+                found += [
+                    (number, of)
+                    for number, instance in instances[need].items()
+                    for after, of in instance.needed_by
+                    if after == self._number[first.name]
+                ]
+            else:
+                found.append((need, condition))
+        return tuple(dict.fromkeys(found))

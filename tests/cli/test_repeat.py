@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 
 import pytest
 from support import schemas
@@ -148,6 +149,44 @@ def test_a_copy_has_its_own_dependencies_and_all_share_a_service(place):
     assert counts[0] >= 2
     assert len(set(counts)) == 1
     assert [event["task"] for event in run.of("task_started")].count("db") == 1
+
+
+def test_added_copies_wait_for_each_instance_of_a_service(place):
+    write(
+        place,
+        job="""
+        tasks:
+          - {name: ports, command: "echo '[1, 2]'", capture: json}
+          - {name: db, command: "exec sleep 60", daemon: true, foreach: "${tasks.ports.result}"}
+          - {name: ask, command: "true", depends_on: {db: started}}
+        """,
+    )
+    run = mprun("job.yaml", "--repeat-for", "0.5s", "-j", 2, "--output", "none", cwd=place)
+    assert run.code == 0, run.stderr
+    done = [event for event in run.of("task_finished") if event["task"].startswith("ask@")]
+    assert len(done) > 4
+    assert {event["outcome"] for event in done} == {"succeeded"}
+    begun = [event["task"] for event in run.of("task_started") if event["task"] != "ports"]
+    assert {*begun[:2]} == {"db[0]", "db[1]"}
+
+
+@pytest.mark.parametrize("until", [("--repeat-for", "30s"), ("--until-failure",)])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        "[{name: a, command: 'true', when: '${params.go}'}]",
+        "[{name: a, command: 'true', depends_on: {db: ready}}, {name: db, command: 'exit 3', daemon: true, "
+        "ready: {file: never}}]",
+    ],
+)
+def test_no_copies_are_added_of_what_cannot_start(place, tasks, until):
+    write(place, job="params: {go: {type: boolean, default: false}}\ntasks: " + tasks)
+    begun = time.monotonic()
+    run = mprun("job.yaml", *until, "-j", 2, "--output", "none", cwd=place)
+    assert time.monotonic() - begun < 20
+    done = [event["outcome"] for event in run.of("task_finished") if event["task"] != "db"]
+    assert 2 < len(done) <= 12
+    assert {*done} <= {"skipped", "cancelled"}
 
 
 def test_copies_are_added_until_the_time_is_over(place):

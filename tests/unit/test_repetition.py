@@ -127,14 +127,14 @@ def test_copies_that_are_added_continue_the_order_of_the_seed():
     found, more = open_plan(spec, seed=4)
     order = [planned.name for planned in found.tasks]
     while len(order) < 60:
-        order += [planned.name for planned in more.next_block(len(order))]
+        order += [planned.name for planned in more.next_block(len(order), {})]
     assert order == names(copies(spec, 40, seed=4))[: len(order)]
 
 
 def test_added_copies_depend_on_each_other_and_on_services():
     found, more = open_plan({"db": (), "a": ("db",), "b": ("a",)}, daemons=("db",))
     first = len(found.tasks)
-    tasks = [*found.tasks, *more.next_block(first)]
+    tasks = [*found.tasks, *more.next_block(first, {})]
     for number, planned in enumerate(tasks[first:], first):
         task_name, copy = without_copy(planned.name), planned.copy
         wanted = {"a": "db", "b": f"a@{copy}"}[task_name]
