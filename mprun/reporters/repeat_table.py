@@ -30,15 +30,20 @@ def write_repeats(state: RunState, stream: TextIO, colour: bool) -> None:
     summary = repeat_summary(state)
     if summary is None:
         return
-    left_out = () if any(task.flaky for task in summary.tasks) else (_FLAKY,)
-    head, *shown = [
-        tuple(cell for column, cell in enumerate(row) if column not in left_out)
-        for row in [HEAD, *rows(summary)[: table.MAX_ROWS]]
-    ]
+    head, *shown = cells(summary)
     layout = table.Layout(folded=(0,), right=tuple(range(1, len(head))), optional=("FLAKY", "RUNS"), styled=0)
     table.write(head, shown, stream, colour, layout)
     if line := first_failure_line(state, summary):
         stream.write(line + "\n")
+
+
+def cells(summary: RepeatSummary) -> list[tuple[str, ...]]:
+    """The head of the table and at most `table.MAX_ROWS` rows, without a column that has nothing."""
+    left_out = () if any(task.flaky for task in summary.tasks) else (_FLAKY,)
+    return [
+        tuple(cell for column, cell in enumerate(row) if column not in left_out)
+        for row in [HEAD, *rows(summary)[: table.MAX_ROWS]]
+    ]
 
 
 def rows(summary: RepeatSummary) -> list[tuple[str, ...]]:

@@ -53,8 +53,12 @@ def step_summary(
     """
     summary = _Text(room - _RESERVE)
     summary.add(_headline(state))
-    shown = _rows(state, failed)
-    summary.add(_HEAD)
+    repeats = _repeats(state)
+    summary.add(repeats)
+    # Of many copies, those that succeeded are in the counts.
+    shown = _rows(state, failed, plain=not repeats)
+    if shown:
+        summary.add(_HEAD)
     rows = 0
     for task in shown[:MAX_ROWS]:
         # Half of the room is for the logs.
@@ -116,8 +120,25 @@ def _headline(state: RunState) -> str:
     return f"### {escape_markdown(job)}\n\n{escape_markdown(end, 1000)}\n\n"
 
 
-def _rows(state: RunState, failed: Sequence[TaskState]) -> list[TaskState]:
-    """The tasks, first those that failed, then those that are flaky or did not succeed."""
+def _repeats(state: RunState) -> str:
+    """How often each task failed that the run has repeated, and how to repeat the first failure."""
+    # Most runs repeat nothing.
+    from mprun.record.copies import is_repeated, repeat_summary
+
+    summary = repeat_summary(state) if is_repeated(state.started) else None
+    if summary is None:
+        return ""
+    from mprun.reporters.repeat_table import cells, first_failure_line
+
+    head, *rows = cells(summary)
+    lines = [" | ".join(head).lower(), " | ".join(["---", *["--:"] * (len(head) - 1)])]
+    lines += [" | ".join([_code(row[0]), *row[1:]]) for row in rows]
+    table_text = "".join(f"| {line} |\n" for line in lines)
+    return f"{table_text}\n{escape_markdown(first_failure_line(state, summary), 1000)}\n\n"
+
+
+def _rows(state: RunState, failed: Sequence[TaskState], *, plain: bool) -> list[TaskState]:
+    """The tasks that failed, those that are flaky or did not succeed and, if `plain`, the others."""
     names = {task.name for task in failed}
 
     def rank(task: TaskState) -> int:
@@ -126,7 +147,7 @@ def _rows(state: RunState, failed: Sequence[TaskState]) -> list[TaskState]:
         is_plain = task.outcome == Outcome.SUCCEEDED and not (task.finished and task.finished.flaky)
         return 2 if is_plain else 1
 
-    return sorted(state.in_order(), key=rank)
+    return sorted((task for task in state.in_order() if plain or rank(task) < 2), key=rank)
 
 
 def _row(state: RunState, task: TaskState) -> str:

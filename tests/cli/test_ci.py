@@ -71,6 +71,30 @@ def test_the_summary_has_the_table_and_the_failures_and_no_markup_of_others(five
     assert fences == ["`" * 13] * 2
 
 
+def test_the_summary_of_repeated_tasks_has_their_rates_and_not_each_success(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: "a|<b>", command: "test $MPRUN_COPY != 3"}
+          - {name: sound, command: "true"}
+        """,
+    )
+    run, summary = github(tmp_path, "--repeat", 8, "--seed", 1)
+    assert run.code == 1
+    shown = html.unescape(summary)
+    assert "\n| task | runs | failures | rate | 95 % interval |\n| --- | --: | --: | --: | --: |\n" in shown
+    rates = re.findall(r"^\| <code>(.*)</code> \| 8 \| (\d) \| ", shown, re.MULTILINE)
+    assert rates == [("a|<b>", "1"), ("sound", "0")]
+    assert "\nfirst failure: a|<b>@3; to repeat it: mprun job.yaml " in shown
+    assert [line for line in shown.splitlines() if "@" in line and "succeeded" in line] == []
+    assert shown.count("| <code>a|<b>@3</code> | failed: exit 1 |") == 1
+    run, summary = github(tmp_path, "sound", "--repeat", 2)
+    assert run.code == 0
+    assert "| outcome |" not in summary.rpartition("###")[2]
+    assert "| <code>sound</code> | 2 | 0 |" in summary
+
+
 def test_more_than_nine_failures_are_nine_annotations_and_one_that_counts(tmp_path):
     tasks = "\n".join(f"              - {{name: t{number}, command: exit 1}}" for number in range(12))
     write(tmp_path, job=f"tasks:\n{tasks}")
