@@ -36,8 +36,9 @@ PLAN_VIEWS = {
     help="Refuse job files, recipes and env files outside DIR, also behind links. Default: in CI (CI=true), "
     "the git work tree; else / (any file).",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing about files without errors and warnings.")
 @json_option("One JSON object per line, for each file: its errors and warnings.")
-def validate(jobs: tuple[str, ...], restrict: str | None, as_json: bool) -> int:
+def validate(jobs: tuple[str, ...], restrict: str | None, quiet: bool, as_json: bool) -> int:
     """Check job files without running them.
 
     Every error is shown, with its place in the file. No target is imported.
@@ -63,7 +64,8 @@ def validate(jobs: tuple[str, ...], restrict: str | None, as_json: bool) -> int:
                 continue
             for text, diagnostic in all_warnings(job):
                 warn(text, diagnostic)
-            print_text(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
+            if not quiet:
+                print_text(f"{visible(path)}: ok, {plural(len(job.tasks), 'task')}")
     return code
 
 

@@ -118,12 +118,18 @@ class JobItem(pytest.Item):
         with tempfile.TemporaryFile() as output:
             try:
                 code = self._run(output.fileno())
+            except pytest.fail.Exception as error:
+                # From pytest-timeout, whose stack is that of pytest while it waited.
+                raise JobFailed(_end_of(output), str(error.msg)) from None
             except BaseException:
                 self.add_report_section("call", "mprun", _end_of(output))
                 raise
             text = _end_of(output)
+        if code < 0:
+            raise JobFailed(text, f"mprun was killed by {signal_name(-code)}")
         if code:
-            raise JobFailed(code, text)
+            verdicts = _VERDICT.findall(text)
+            raise JobFailed(text, verdicts[-1] if verdicts else f"exit code {code} of mprun")
         self.add_report_section("call", "mprun", text)
 
     def _run(self, output: int) -> int:
@@ -169,15 +175,11 @@ class JobItem(pytest.Item):
 
 
 class JobFailed(Exception):
-    """The run of a job has not succeeded: the exit code of mprun, and what it has printed."""
+    """The run of a job has not succeeded: what mprun has printed, and why in one line."""
 
-    def __init__(self, code: int, text: str) -> None:
-        verdicts = _VERDICT.findall(text)
-        if code < 0:
-            verdicts = [f"mprun was killed by {signal_name(-code)}"]
-            text = f"{text}\n{verdicts[0]}"
-        self.report = Report(text, verdicts[-1] if verdicts else f"exit code {code} of mprun")
+    def __init__(self, text: str, why: str) -> None:
         super().__init__(text)
+        self.report = Report(text if why in text else f"{text}\n{why}".lstrip(), why)
 
 
 class Report:

@@ -1,6 +1,7 @@
 """docs/ci.md: each snippet runs as the service that it is for would run it, and does what the page says."""
 
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -87,6 +88,65 @@ def test_the_snippet_of_each_service_runs(service, tmp_path):
     assert (tmp_path / "summary.md").exists() == (service == "GitHub Actions")
     assert ("section_start:" in done.stderr) == (service == "GitLab CI")
     assert ("answers 500" in done.stdout.rpartition("checkout")[2]) or service != "A shell"
+
+
+def block_of(section):
+    return re.search(rf"^## {section}\n.*?^```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[1]
+
+
+def run_in(directory, *command, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=directory,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_pytest_runs_the_job_files(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    shutil.copy(ROOT / "jobs" / "smoke.yaml", tmp_path / "jobs")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    done = run_in(tmp_path, *block_of("pytest").split(), MPRUN_PARAM_PORT=port)
+    assert done.returncode == 1, done.stdout
+    assert re.search(
+        r"^failed in .*: 2 succeeded \(1 flaky\), 1 failed, 1 stopped$", done.stdout, re.MULTILINE
+    )
+    assert re.search(r"^checkout .*answers 500", done.stdout, re.MULTILINE)
+
+
+def test_the_hook_checks_the_files_that_it_names_in_one_process(tmp_path):
+    """As pre-commit runs it, which installs mprun from a clone of the repository."""
+    (repository,) = yaml.safe_load(block_of("pre-commit"))["repos"]
+    (used,) = repository["hooks"]
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert hook["id"] == used["id"]
+    assert hook["language"] == "python"
+    assert hook["require_serial"]
+    (tmp_path / "jobs").mkdir()
+    names = [f"jobs/{number}.yaml" for number in range(200)]
+    for name in names:
+        (tmp_path / name).write_text(f"tasks:\n  - command: echo {name}\n")
+    (tmp_path / "jobs" / "wrong.yml").write_text("tasks:\n  - comand: echo\n")
+    for pattern in (used["files"], hook["files"]):
+        assert all(re.search(pattern, name) for name in [*names, "jobs/wrong.yml"])
+        assert not re.search(pattern, "compose.yaml")
+    program, *arguments = hook["entry"].split()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sound = run_in(tmp_path, program, *arguments, *names)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (sound.returncode, sound.stdout, sound.stderr) == (0, "", "")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    wrong = run_in(tmp_path, program, *arguments, *names, "jobs/wrong.yml")
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert "error: unknown key `comand`" in wrong.stderr
+    assert " --> jobs/wrong.yml:2:5" in wrong.stderr
 
 
 def test_the_smoke_run_has_less_than_40_lines():

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from junitparser import JUnitXml
-from support.runs import environment, eventually, newest_run, read_events
+from support.runs import alive, environment, eventually, newest_run, read_events
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +39,9 @@ def jobs(pytester):
 
 
 def run_pytest(pytester, *arguments):
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=50)
+    return pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments, timeout=50
+    )
 
 
 def test_each_job_file_is_a_test(pytester, jobs, monkeypatch):
@@ -114,16 +116,15 @@ def test_it_is_off_until_asked_for_and_imports_nothing(pytester, jobs):
             }
         """
     )
-    # What this plugin costs others; other plugins import what they like.
     done = run_pytest(pytester, ".")
     done.assert_outcomes(passed=1)
 
 
-def test_names_tags_and_marks_select_jobs_and_workers_share_them(pytester, jobs):
+def test_names_tags_and_marks_select_jobs_also_with_workers(pytester, jobs):
     pytester.makepyfile("def test_python(): pass")
     done = run_pytest(pytester, "--mprun", "--collect-only", "-q", "-k", "quick or bad", "--strict-markers")
     assert [line for line in done.outlines if "::" in line] == ["jobs/bad.yml::bad", "jobs/good.yaml::good"]
-    done = run_pytest(pytester, "--mprun", "-n2", "-m", "mprun")
+    done = run_pytest(pytester, "--mprun", "-n1", "-m", "mprun")
     done.assert_outcomes(passed=1, failed=1, skipped=1)
     done.stdout.fnmatch_lines(["loud *| begin", "failed in *: 1 succeeded, 1 failed"])
 
@@ -158,6 +159,17 @@ def test_hostile_tasks_do_not_break_pytest(pytester):
             "FAILED killed.yaml::killed - mprun was killed by SIGKILL",
         ]
     )
+
+
+def test_a_timeout_of_pytest_ends_the_run(pytester):
+    (pytester.path / "slow.yaml").write_text("tasks: [command: echo $$ > pid; exec sleep 300]\n")
+    done = run_pytest(pytester, "--mprun", "--timeout=1", "-rf", "slow.yaml")
+    done.assert_outcomes(failed=1)
+    assert "Traceback" not in done.stdout.str()
+    assert "pytest_timeout.py" not in done.stdout.str()
+    done.stdout.fnmatch_lines(["Timeout (>1.0s)*", "FAILED slow.yaml::slow - Timeout (>1.0s)*"])
+    pid = pytester.path / "pid"
+    assert not pid.exists() or not alive(int(pid.read_text()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
