@@ -23,15 +23,20 @@ WORK = """
         open("/none/" + str(args or kwargs))
     """
 SCHEMA = json.loads(schema_text("job"))
+# Written at the end of a run, which knows its secrets, also those in what a task has printed.
+FILES = ("report", "junit", "trace", "otlp")
 COMMANDS = (
     ["plan", "job.yaml"],
     ["plan", "--format", "json", "job.yaml"],
-    ["run", "-v", "job.yaml", "--output", "none"],
+    ["run", "-v", "job.yaml", "--output", "none", *(f"--{name}=at-end.{name}" for name in FILES)],
     ["run", "--events", "-", "job.yaml"],
     ["show", "-v"],
     ["tree", "--json"],
 )
-VIEWS = (["show", "--json"], ["tree"], ["logs"])
+VIEWS = (
+    *(["show", "--json"], ["tree"], ["logs"], ["report", "-o-"], ["flaky", "--json"]),
+    *(["export", f"--{name}=-"] for name in FILES[1:]),
+)
 
 
 def put(text):
@@ -102,6 +107,8 @@ def everything(folder):
         env = ENV if "job.yaml" in words else {}
         printed[" ".join(words)] = b"".join(start(*words, cwd=folder, env=env).communicate()).decode()
     files = texts_of(folder)
+    started = any("run_started" in text for text in files.values())
+    assert not started or {f"at-end.{name}" for name in FILES} <= files.keys()
     return {
         **printed,
         # The traceback of a task is its own, and its message there.
@@ -158,7 +165,7 @@ def test_no_process_of_mprun_shows_a_secret(method, tmp_path):
     process = start("job.yaml", "--start-method", method, cwd=tmp_path, env=ENV)
     eventually((tmp_path / "waits").exists)
     shown = command_lines()
-    views = [mprun(*words, cwd=tmp_path).stdout for words in VIEWS]
+    views = side_by_side(lambda words: mprun(*words, cwd=tmp_path).stdout, VIEWS)
     (tmp_path / "go").touch()
     process.communicate()
     assert process.returncode == 0

@@ -57,11 +57,11 @@ class Browser:
         options.add_argument(f"--user-data-dir={self.profile}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         # Both paths are given, so selenium looks for neither, nor downloads it.
-        service = Service(
+        self.service = Service(
             DRIVER, popen_kw={"preexec_fn": lambda: prctl.set_parent_death_signal(signal.SIGTERM)}
         )
         try:
-            self.driver = webdriver.Chrome(options=options, service=service)
+            self.driver = webdriver.Chrome(options=options, service=self.service)
             self.command("Network.enable")
             offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
             self.command("Network.emulateNetworkConditions", **offline)
@@ -109,6 +109,11 @@ class Browser:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         psutil.wait_procs(own, timeout=10)
+        # Selenium kills a driver that has not ended within a minute, and does not wait for it.
+        driver = self.service.process
+        if driver is not None and driver.poll() is None:
+            driver.kill()
+            driver.wait(10)
         shutil.rmtree(self.profile, ignore_errors=True)
 
     def _is_ours(self, process):
