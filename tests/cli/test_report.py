@@ -1,6 +1,7 @@
 """The report of a run: what is in the page, that nothing in it is run, and that it never disturbs a run."""
 
 import copy
+import html
 import json
 import os
 import re
@@ -133,6 +134,22 @@ def test_it_has_the_process_tree_the_params_and_the_hashes_of_the_files(failed):
 def test_a_report_a_year_later_is_the_one_that_the_run_wrote_at_its_end(failed):
     _, directory, _ = failed
     assert make(directory) == (directory / "end.html").read_text("utf-8")
+
+
+def test_it_has_the_rates_of_repeated_tasks(tmp_path, failed):
+    assert 'id="rates"' not in (failed[1] / "end.html").read_text("utf-8")
+    job = f'tasks: [{{name: "{HOSTILE}", command: "test $MPRUN_COPY != 3"}}, {{name: ok, command: "true"}}]'
+    write(tmp_path, job=job)
+    run = mprun("job.yaml", "--repeat", 8, "--seed", 1, "--report", "end.html", cwd=tmp_path)
+    assert run.code == 1
+    page = (tmp_path / "end.html").read_text("utf-8")
+    assert_safe(page)
+    (rates,) = re.findall(r'<section id="rates".*?</section>', page, re.DOTALL)
+    text = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", rates)).split())
+    assert text.startswith("How often each task failed Task Runs Failures Rate 95 % interval ")
+    assert f"{HOSTILE} 8 1 12.5 % " in text
+    assert "ok 8 0 0 % " in text
+    assert f"first failure: {HOSTILE}@3; to repeat it: mprun job.yaml " in text
 
 
 def test_it_compares_with_earlier_runs(tmp_path):

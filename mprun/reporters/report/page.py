@@ -20,6 +20,7 @@ from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import Outcome
 from mprun.record import process_tree, reader
 from mprun.record.commands import command
+from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.run_state import RunState
 from mprun.reporters.format import (
     counts_text,
@@ -147,6 +148,7 @@ class Report:
             "counts": counts,
             "outcomes": [outcome for outcome in OUTCOMES if outcome in counts],
             "total": len(rows),
+            **self._repeats(),
             "facts": list(self._facts()),
             "resume": self._resume(),
             "damage": [shown(text) for text in self.damage],
@@ -209,6 +211,15 @@ class Report:
         from mprun.reporters.resume_hint import resume_words
 
         return shown(command(self.directory, *resume_words(self.state)), 1000)
+
+    def _repeats(self) -> dict[str, Any]:
+        """How often each task failed, if the run repeated them, and how to repeat the first failure."""
+        if not is_repeated(self.state.started) or (summary := repeat_summary(self.state)) is None:
+            return {"rates": [], "first_failure": ""}
+        from mprun.reporters.repeat_table import cells, first_failure_line
+
+        rates = [tuple(map(shown, row)) for row in cells(summary)]
+        return {"rates": rates, "first_failure": shown(first_failure_line(self.state, summary))}
 
     def _late(self) -> list[dict[str, Any]]:
         """The tasks whose duration differs most from what was expected."""
