@@ -110,7 +110,8 @@ def line_finder(run: str) -> Callable[[str], list[Found]]:
     for group, one in reversed(list(enumerate(_KINDS, start=2))):
         facts = f"(?({group}){_facts(one)}|{facts})"
     time, task = len(_KINDS) + 2, len(_KINDS) + 3
-    plain, run = _PLAIN[1:-1], re.escape(run)
+    # With an id that mprun has not given, a line might be taken for more than it says: none is recognised.
+    plain, run = _PLAIN[1:-1], re.escape(run) if re.fullmatch(r"[\w.-]*", run, re.ASCII) else "(?!)"
     head = rf'\{{{{"event":"task_{{}}","time":"\{time}","run":"{run}","task":"\{task}"'
     finished = rf"\n{head.format('finished')}({_facts(events.TaskFinished)})\}}"
     joined = rf"(\n){head.format('joined')}{_facts(events.TaskJoined)}\}}"

@@ -168,6 +168,13 @@ def test_another_line_is_left_as_it_is_and_in_its_place(other):
     assert (*second[:-1], second[OTHER]) == ("",) * (len(second) - 1) + (other,)
 
 
+@pytest.mark.parametrize("run", ['r","foo":"y', "r\\u0020", "{", "}{0}", "r\n", "r.*", "é"])
+def test_no_line_of_a_run_with_an_odd_id_is_recognised(run):
+    """The id is that of the first line, which another program may have written."""
+    line = encode_line(JOINED).replace(f'"run":"{RUN}"', f'"run":"{run}"')
+    assert [found[KIND] for found in line_finder(run)(line)] == [""] * line.count("\n")
+
+
 # ---- whole records
 
 
