@@ -1,5 +1,7 @@
 """`pytest --mprun jobs/`: each job file is a test, whose report is that of mprun."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -172,31 +174,47 @@ def test_a_timeout_of_pytest_ends_the_run(pytester):
     assert not pid.exists() or not alive(int(pid.read_text()))
 
 
+# It takes a moment to end, which it has if its run ends in order.
+TIDY = """\
+tasks:
+  - command: trap 'sleep 0.5; touch tidy; exit' TERM; echo $$ > pid; while true; do sleep 0.1; done
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_run_ends_in_order_with_pytest(number, tmp_path):
-    (tmp_path / "slow.yaml").write_text("tasks: [command: echo $$ > pid; exec sleep 300]\n")
+    (tmp_path / "slow.yaml").write_text(TIDY)
     arguments = ("--mprun", "-p", "no:cacheprovider", "--mprun-state-dir=records", "slow.yaml")
-    with subprocess.Popen(
+    pid = tmp_path / "pid"
+    process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=tmp_path,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-    ) as process:
-        try:
-            eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
-            task = psutil.Process(int((tmp_path / "pid").read_text()))
-            process.send_signal(number)
-            stdout, _ = process.communicate(timeout=40)
-        finally:
-            process.kill()
-    eventually(lambda: not task.is_running())
-    if number == signal.SIGINT:
-        assert process.returncode == pytest.ExitCode.INTERRUPTED, stdout
-        assert "KeyboardInterrupt" in stdout
-    events = Path(newest_run(tmp_path / "records").events)
-    eventually(lambda: read_events(events)[-1]["event"] == "run_finished")
-    end = read_events(events)[-1]
-    assert end["outcome"] == "interrupted"
-    assert end["exit_code"] == 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        process_group=0,
+    )
+    started = [psutil.Process(process.pid)]
+    try:
+        eventually(lambda: pid.exists() and pid.read_text().endswith("\n"), seconds=30)
+        started += started[0].children(recursive=True)
+        # As a terminal does at Ctrl-C.
+        os.killpg(process.pid, number)
+        stdout, _ = process.communicate(timeout=40)
+        if number == signal.SIGINT:
+            assert process.returncode == pytest.ExitCode.INTERRUPTED, stdout
+            assert "KeyboardInterrupt" in stdout
+            assert not alive(int(pid.read_text()))
+        events = Path(newest_run(tmp_path / "records").events)
+        eventually(lambda: read_events(events)[-1]["event"] == "run_finished")
+        end = read_events(events)[-1]
+        assert end["outcome"] == "interrupted"
+        assert end["exit_code"] == 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        assert (tmp_path / "tidy").exists()
+        assert not alive(int(pid.read_text()))
+    finally:
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
