@@ -466,9 +466,10 @@ def test_a_report_takes_little_more_time_than_to_read_its_record(tmp_path):
         call()
         return time.process_time() - begin
 
+    # The page has the joins and the tokens, which are in no state: each event is needed.
+    def events():
+        reader.read_state(directory, lambda event: None)
+
     # Side by side, because other processes run here, too.
-    pairs = [
-        (cost(lambda: reader.read_state(directory)), cost(lambda: deque(pieces(directory), maxlen=0)))
-        for _ in range(3)
-    ]
+    pairs = [(cost(events), cost(lambda: deque(pieces(directory), maxlen=0))) for _ in range(3)]
     assert median(made / read for read, made in pairs) < 3
