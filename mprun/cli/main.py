@@ -33,6 +33,7 @@ MODULES = {
     "help": "help",
     "init": "init",
     "logs": "show",
+    "merge": "merge",
     "plan": "plan",
     "report": "report",
     "result": "result",

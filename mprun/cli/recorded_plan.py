@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mprun.record.run_state import RunState
     from mprun.scheduling.plan import Plan
 
-_PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"}
+# The plan of a shard is that of all tasks: it may have divided them by durations that are not known any more.
+_PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused", "partition"}
 
 
 def read_plan(state: RunState, max_tasks: int) -> tuple[Plan | None, str]:

@@ -30,6 +30,8 @@ class RunStarted(Event):
     the record of an older mprun. `at_once` is how many tasks can run at the same time, `cpus` how many
     cores they can use. `resources` are the tokens of the job, None in the record of an older mprun.
     `trace` has the `parent` that TRACEPARENT named at the start, and its `state`; None if there was none.
+    `shards` are the runs of which this one is merged, None if it is not; `pid` and `main_pid` are then those
+    of one of them.
     """
 
     event = "run_started"
@@ -56,6 +58,7 @@ class RunStarted(Event):
     resumed_from: str | None = None
     resources: dict[str, Any] | None = None
     trace: dict[str, Any] | None = None
+    shards: tuple[dict[str, Any], ...] | None = None
 
 
 class TasksPlanned(Event):

@@ -208,13 +208,16 @@ class _TreeBuilder:
     def __init__(self, state: RunState, outcome: str, *, is_visible: bool) -> None:
         self._is_visible = is_visible
         self._is_active = outcome == Outcome.RUNNING
-        self._parents: dict[int, Process] = {}
+        # By the host, if the run is merged from shards, and the pid.
+        self._parents: dict[tuple[str, int], Process] = {}
         self._launcher: Process | None = None
+        self._launchers: dict[str, Process] = {}
+        self._is_merged = state.started is not None and state.started.shards is not None
         self.roots: list[Process] = []
         self._add_engine(state)
         for task in state.tasks.values():
             item = state.items.get(task.name)
-            if found := task.plain_success():
+            if not self._is_merged and (found := task.plain_success()):
                 self._add_success(task.name, item, found)
                 continue
             for attempt in task.attempts:
@@ -226,10 +229,14 @@ class _TreeBuilder:
         started, finished = state.started, state.finished
         if started is None:
             return
+        if started.shards is not None:
+            for shard in started.shards:
+                self._add_shard(shard)
+            return
         engine = Process(ENGINE, ENGINE, started.pid, None)
         self._launcher = Process(LAUNCHER, LAUNCHER, started.main_pid, started.pid)
         engine.children.append(self._launcher)
-        self._parents[started.main_pid] = self._launcher
+        self._parents["", started.main_pid] = self._launcher
         self.roots.append(engine)
         if finished is not None:
             engine.exit_code = finished.exit_code
@@ -244,12 +251,36 @@ class _TreeBuilder:
         else:
             engine.status = MPRUN_KILLED
 
+    def _add_shard(self, shard: Any) -> None:
+        """Add mprun and the main process of a shard of a merged run, on their host."""
+        match shard:
+            case {
+                "shard": int(number),
+                "of": int(of),
+                "host": str(host),
+                "pid": int(pid),
+                "main_pid": int(main),
+            }:
+                engine = Process(ENGINE, f"{ENGINE}, shard {number}/{of} on {host}", pid, None)
+                launcher = Process(LAUNCHER, LAUNCHER, main, pid)
+            case _:
+                # Something else has written the record.
+                return
+        engine.children.append(launcher)
+        self._launcher = self._launchers[host] = launcher
+        self._parents[host, main] = launcher
+        self.roots.append(engine)
+        code, duration = shard.get("exit_code"), shard.get("duration")
+        engine.exit_code = code if type(code) is int else None
+        engine.duration = duration if isinstance(duration, (int, float)) and 0 <= duration < 2**63 else None
+        engine.status = MPRUN_KILLED if engine.exit_code is None else format_exit(engine.exit_code, None)
+
     def _add_attempt(self, attempt: AttemptState, item: str | None) -> None:
         started, exited = attempt.started, attempt.exited
         process = Process(TASK, started.task, started.pid, started.ppid)
         process.item = item
         process.attempt, process.daemon = started.attempt, started.daemon
-        self._parent(started.ppid).children.append(process)
+        self._parent(started.ppid, started.host).children.append(process)
         if exited is None:
             if self._is_active:
                 process.set_running(_snapshot_attempt(attempt))
@@ -275,19 +306,21 @@ class _TreeBuilder:
         process.exit_code, process.status = 0, _EXIT_0
         self._parent(int(found["ppid"])).children.append(process)
 
-    def _parent(self, pid: int) -> Process:
+    def _parent(self, pid: int, host: str = "") -> Process:
         """The process with this pid; one between the launcher and a task is the fork server."""
-        if pid not in self._parents:
-            if self._launcher is None:
+        key = host if self._is_merged else "", pid
+        if key not in self._parents:
+            launcher = self._launchers.get(host, self._launcher)
+            if launcher is None:
                 parent = Process(PARENT, PARENT, pid, None)
                 self.roots.append(parent)
             else:
-                parent = Process(FORK_SERVER, FORK_SERVER, pid, self._launcher.pid)
-                self._launcher.children.append(parent)
+                parent = Process(FORK_SERVER, FORK_SERVER, pid, launcher.pid)
+                launcher.children.append(parent)
                 if self._is_active:
-                    parent.set_running(snapshot(pid, ppid=self._launcher.pid))
-            self._parents[pid] = parent
-        return self._parents[pid]
+                    parent.set_running(snapshot(pid, ppid=launcher.pid))
+            self._parents[key] = parent
+        return self._parents[key]
 
     def _add_descendants(self) -> None:
         """Add the processes that running ones have started, which no record contains."""

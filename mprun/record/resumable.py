@@ -93,6 +93,8 @@ def _still_running(directory: RunDirectory, run: RunStarted) -> UsageError:
 
 def _work(run: RunStarted, *, everything: bool = False) -> str:
     """What a run did, as a text: its job file, its params, and which of the tasks; or else everything."""
-    names, tags, with_dependencies = map(run.options.get, ("names", "tags", "with_dependencies"))
-    selection = (names, tags, with_dependencies) if (names or tags) and not everything else None
+    keys = ("names", "tags", "partition", "with_dependencies")
+    names, tags, partition, with_dependencies = map(run.options.get, keys)
+    is_part = names or tags or partition
+    selection = (names, tags, partition, with_dependencies) if is_part and not everything else None
     return json.dumps((run.file, run.params, selection), sort_keys=True)

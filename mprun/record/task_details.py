@@ -14,7 +14,6 @@ from mprun.record.events import RunStarted, TasksPlanned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from mprun.jobfile.model import Needs
     from mprun.record.events import Event
     from mprun.scheduling.plan import PlannedTask
 
@@ -29,10 +28,13 @@ def pack_needs(tasks: Iterable[PlannedTask]) -> tuple[Any, ...]:
     number, the last one, and the condition.
     """
     needs = [planned.needs for planned in tasks]
-    return tuple([one and _pack(one) for one in needs]) if any(needs) else ()
+    return tuple([one and pack_pairs(one) for one in needs]) if any(needs) else ()
 
 
-def _pack(needs: Needs) -> tuple[Any, ...]:
+def pack_pairs(needs: Sequence[tuple[int, str]]) -> tuple[Any, ...]:
+    """What one task depends on, in this form: the numbers of tasks, with conditions."""
+    if not needs:
+        return ()
     if len(needs) == 1:
         number, condition = needs[0]
         return (number,) if condition == PASSED else ((number, number, condition),)
@@ -121,6 +123,14 @@ class TaskDetails:
             for first, last, condition in self._ranges(group):
                 if condition != EXPANDED:
                     yield from self._expanded(first, last, condition)
+
+    def own_needs(self, number: int) -> list[tuple[int, str]]:
+        """What a task depended on when it was planned, with conditions."""
+        return [
+            (need, condition)
+            for first, last, condition in self._ranges(number)
+            for need in range(first, last + 1)
+        ]
 
     def tokens(self, number: int) -> dict[str, int]:
         """The tokens that a task holds while it runs."""

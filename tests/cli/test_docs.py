@@ -132,6 +132,10 @@ def test_command_of_the_documents_does_what_it_says(command, place):
         arguments = arguments[: arguments.index("||")]
     if arguments[:1] == ["compare"]:
         arguments[1:] = [mprun("job.yaml", cwd=place).one("run_started")["run"]] * 2
+    if arguments[:1] == ["merge"]:
+        shard = ("--partition", "slice:1/1", "--state-dir", "shard")
+        assert mprun("job.yaml", *shard, cwd=place).code == 0
+        arguments[1:] = ["shard"]
     if arguments[:1] == ["resume"]:
         # Other commands leave runs that have failed.
         arguments += ["--state-dir", "resumed"]

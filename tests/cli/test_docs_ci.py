@@ -149,5 +149,40 @@ def test_the_hook_checks_the_files_that_it_names_in_one_process(tmp_path):
     assert " --> jobs/wrong.yml:2:5" in wrong.stderr
 
 
+def test_the_shards_of_a_matrix_are_merged(tmp_path):
+    section = re.search(r"^## Shards\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
+    jobs = yaml.safe_load(re.search(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1])["jobs"]
+    (of_shard,), of_merge = scripts(jobs["shard"]), scripts(jobs["merge"])
+    assert of_merge[0] == "mprun merge shards"
+
+    def sh(script, **variables):
+        return subprocess.run(
+            ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script}'],
+            cwd=tmp_path,
+            env=environment(**SERVICES["GitHub Actions"], **variables),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    for name in ("jobs", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    codes = []
+    for number in jobs["shard"]["strategy"]["matrix"]["shard"]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        done = sh(of_shard.replace("${{ matrix.shard }}", str(number)), MPRUN_PARAM_PORT=port)
+        codes.append(done.returncode)
+        # As upload-artifact and download-artifact do.
+        shutil.move(tmp_path / ".mprun" / "runs", tmp_path / "shards" / f"shard-{number}")
+    assert codes == [0, 0, 1]
+    assert [sh(script).returncode for script in of_merge] == [1, 0, 0]
+    (suite,) = xunit2.JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert sorted(case.name for case in suite) == ["checkout", "search", "shop", "start page"]
+    assert [case.name for case in suite if not case.is_passed] == ["checkout"]
+    assert "answers 500" in (tmp_path / "report.html").read_text()
+
+
 def test_the_smoke_run_has_less_than_40_lines():
     assert len((ROOT / "jobs" / "smoke.yaml").read_text().splitlines()) < 40

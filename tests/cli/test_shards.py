@@ -1,8 +1,12 @@
-"""Shards of a job: a partition of its tasks."""
+"""Shards of a job: a partition of its tasks, and one run of their records."""
 
 import json
+import shutil
 
+import jsonschema
 import pytest
+from junitparser import xunit2
+from support import schemas
 from support.records import read
 from support.runs import mprun, newest_run, read_events, write
 
@@ -88,3 +92,215 @@ def test_a_wrong_partition_starts_nothing(place):
     done = run(place, "--partition", "slice:3/2", code=2)
     assert "`slice:3/2` is not a partition" in done.stderr
     assert not (place / ".mprun").exists()
+
+
+# `base` is a task of every shard, and fails in the second one only; `flake` is flaky, `bad` fails.
+WORK = """
+    import os
+    from pathlib import Path
+
+    def base():
+        print("base of", os.environ["SHARD"])
+        if os.environ["SHARD"] == os.environ.get("BROKEN"):
+            raise RuntimeError("no base")
+        return {"shard": os.environ["SHARD"]}
+
+    def good(number):
+        Path(os.environ["MPRUN_TASK_DIR"], "kept.txt").write_text(str(number))
+        os.symlink("/etc/passwd", Path(os.environ["MPRUN_TASK_DIR"], "link"))
+        return number
+
+    def flake():
+        if os.environ["MPRUN_ATTEMPT"] == "1":
+            raise ValueError("first")
+
+    def bad():
+        assert Path("ok").exists()
+
+    def some():
+        return ["x", "y"]
+
+    def each(item, base):
+        print("item", item)
+    """
+ALL = """
+    name: all
+    tasks:
+      - {name: base, target: "work:base"}
+      - {name: good, target: "work:good", args: ["${matrix.number}"], artifacts: true,
+         matrix: {number: [1, 2, 3]}}
+      - {name: flake, target: "work:flake", retry: 1, depends_on: [base]}
+      - {name: bad, target: "work:bad", depends_on: [base]}
+      - {name: some, target: "work:some"}
+      - {name: each, target: "work:each", foreach: "${tasks.some.result}",
+         args: ["${item}", "${tasks.base.result}"]}
+    """
+ENDS = {
+    "base": "succeeded",
+    "good[number=1]": "succeeded",
+    "good[number=2]": "succeeded",
+    "good[number=3]": "succeeded",
+    "flake": "succeeded",
+    "bad": "failed",
+    "some": "succeeded",
+    "each[0]": "succeeded",
+    "each[1]": "succeeded",
+}
+
+
+def run_shards(place, of=3, job=ALL, numbers=None, **variables):
+    write(place, job=job, work=WORK)
+    for number in numbers or range(1, of + 1):
+        environment = {"SHARD": str(number), **variables}
+        arguments = ("--partition", f"slice:{number}/{of}", "--state-dir", f"shards/{number}/.mprun")
+        done = mprun("job.yaml", *arguments, cwd=place, env=environment)
+        assert done.code in (0, 1), done.stderr
+
+
+def merge(place, *arguments):
+    done = mprun("merge", *arguments, cwd=place)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def ends(place, state_dir=".mprun"):
+    code, printed, _ = read(place, "show", "--json", "--state-dir", state_dir)
+    assert code == 0
+    shown = json.loads(printed)
+    assert schemas.refusals("show", shown) == []
+    validator = jsonschema.Draft7Validator(schemas.read("event"))
+    for event in read_events(newest_run(place / state_dir).events):
+        assert not [*validator.iter_errors(event)]
+    return shown, {task["task"]: task["outcome"] for task in shown["tasks"]}
+
+
+def test_merged_shards_are_one_run_in_which_each_task_counts_once(tmp_path):
+    run_shards(tmp_path)
+    done = merge(tmp_path, "shards/1", "shards/2", "shards/3")
+    assert done.code == 1
+    assert "shard 2/3: run " in done.stdout
+    shown, found = ends(tmp_path)
+    assert found == ENDS
+    assert next(iter(found)) == "base"
+    assert shown["outcome"] == "failed"
+    assert shown["finished"]["counts"] == {"succeeded": 8, "failed": 1}
+    assert shown["finished"]["flaky"] == 1
+    assert [shard["shard"] for shard in shown["run"]["shards"]] == [1, 2, 3]
+    assert shown["run"]["tasks"] == 8
+    joins = [event for event in read_events(newest_run(tmp_path / ".mprun").events) if "position" in event]
+    assert [event["position"] for event in joins] == list(range(1, len(joins) + 1))
+    assert {event["of"] for event in joins} == {len(joins)}
+    # What readers need of each task is there.
+    assert "item y" in read(tmp_path, "logs", "each[1]")[1]
+    assert read(tmp_path, "result", "good[number=3]")[1].strip() == "3"
+    (kept,) = (path for path in (tmp_path / ".mprun").rglob("kept.txt") if "number=2" in str(path))
+    assert kept.read_text() == "2"
+    assert not any((tmp_path / ".mprun").rglob("link"))
+    tree = json.loads(read(tmp_path, "tree", "--json")[1])
+    assert [len(root["children"][0]["children"]) > 0 for root in tree["processes"]] == [True] * 3
+    mains = {root["children"][0]["pid"] for root in tree["processes"]}
+    assert {task["ppid"] for task in tree["processes"][1]["children"][0]["children"]} <= mains
+    assert read(tmp_path, "export", "--junit", "junit.xml")[0] == 0
+    (suite,) = xunit2.JUnitXml.fromfile(str(tmp_path / "junit.xml"))
+    assert sorted(case.name for case in suite) == sorted(ENDS)
+    assert read(tmp_path, "report", "-o", "report.html")[0] == 0
+    planned = json.loads(mprun("plan", "job.yaml", "--partition", "time:1/3", "--json", cwd=tmp_path).stdout)
+    assert planned["partition"]["shards"][0]["seconds"] is not None
+
+    # What failed runs again, and no more.
+    (tmp_path / "ok").touch()
+    resumed = mprun("resume", cwd=tmp_path, env={"SHARD": "0"})
+    assert resumed.code == 0, resumed.stderr
+    assert started(tmp_path) == {"bad"}
+
+
+def test_a_failure_in_any_shard_wins(tmp_path):
+    run_shards(tmp_path, BROKEN="2")
+    done = merge(tmp_path, "shards", "-o", "merged")
+    assert done.code == 1
+    shown, found = ends(tmp_path, "merged")
+    assert found["base"] == "failed"
+    assert "no base" in read(tmp_path, "logs", "--state-dir", "merged", "base")[1]
+    assert sum(shown["finished"]["counts"].values()) == len(found)
+    assert shown["outcome"] == "failed"
+
+
+def test_a_shard_that_is_missing_or_of_another_job_is_named(tmp_path):
+    (tmp_path / "ok").touch()
+    run_shards(tmp_path)
+    done = merge(tmp_path, "shards/1", "shards/3", "-o", "without")
+    assert done.code == 1
+    assert "warning: shard 2 of 3 is missing\n" in done.stderr
+    shown, _ = ends(tmp_path, "without")
+    assert (shown["outcome"], shown["finished"]["exit_code"]) == ("interrupted", 1)
+    assert "interrupted (shard 2 of 3 is missing): exit 1" in done.stdout
+
+    shutil.move(tmp_path / "shards" / "2", tmp_path / "old")
+    run_shards(tmp_path, numbers=[2], job=ALL + "# changed\n")
+    done = merge(tmp_path, "shards", "-o", "changed", "--json")
+    assert done.code == 1
+    assert json.loads(done.stdout)["outcome"] == "interrupted"
+    assert "shard 2/3 (run " in done.stderr
+    assert "ran another job file than shard 1/3" in done.stderr
+
+    shutil.rmtree(tmp_path / "shards" / "2")
+    run_shards(tmp_path, of=4, numbers=[2])
+    done = merge(tmp_path, "shards", "old", "-o", "other")
+    assert done.code == 1
+    assert "shard 2/4 (run " in done.stderr
+    assert "is not one of 3 shards" in done.stderr
+
+    run_shards(tmp_path, numbers=[3])
+    shutil.rmtree(tmp_path / "shards" / "2")
+    done = merge(tmp_path, "shards", "old", "-o", "whole")
+    assert done.code == 0, done.stderr
+    assert "is left out: run " in done.stderr
+    assert ends(tmp_path, "whole")[1] == {**ENDS, "bad": "succeeded"}
+
+
+def test_a_shard_that_was_killed_has_no_end(tmp_path):
+    (tmp_path / "ok").touch()
+    run_shards(tmp_path, of=2)
+    record = newest_run(tmp_path / "shards" / "2" / ".mprun").events
+    with open(record, "rb") as stream:
+        lines = stream.read().splitlines(keepends=True)
+    # Killed while it wrote the outcome of a task.
+    at = max(number for number, line in enumerate(lines) if b'"task_finished"' in line)
+    with open(record, "wb") as stream:
+        stream.write(b"".join(lines[:at]) + lines[at][:40])
+    done = merge(tmp_path, "shards", "-o", "merged")
+    assert done.code == 1
+    assert "is torn, left out" in done.stderr
+    assert "has no end: mprun itself was killed" in done.stderr
+    shown, found = ends(tmp_path, "merged")
+    assert shown["outcome"] == "interrupted"
+    assert "unknown" in found.values()
+
+
+def test_what_has_not_been_a_shard_is_refused(place):
+    run(place)
+    for directory, message in ((".mprun", "no shard in `.mprun`"), ("job.yaml", "is not a directory")):
+        done = mprun("merge", directory, "-o", "merged", cwd=place)
+        assert done.code == 2
+        assert message in done.stderr
+    assert not (place / "merged").exists()
+
+
+def test_of_forty_tasks_the_longest_shard_is_hardly_longer_than_it_must_be(tmp_path):
+    seconds = [0.8 if number == 17 else 0.01 + number / 1e4 for number in range(40)]
+    job = f"""
+    tasks:
+      - {{name: t, command: "sleep ${{matrix.s}}", matrix: {{s: {seconds}}}}}
+    """
+    write(tmp_path, job=job)
+    run(tmp_path, "-j", 2)
+    parts = []
+    for number in (1, 2, 3):
+        run(tmp_path, "--partition", f"time:{number}/3")
+        parts.append(started(tmp_path))
+    assert len(parts[0] | parts[1] | parts[2]) == 40 == sum(map(len, parts))
+    assert len(next(part for part in parts if "t[s=0.8]" in part)) == 1
+    done = merge(tmp_path, ".mprun")
+    assert done.code == 0, done.stderr
+    shown, _ = ends(tmp_path)
+    assert shown["finished"]["counts"] == {"succeeded": 40}

@@ -100,6 +100,7 @@ OPENS_OTHERS = {
     "engine.directories": "the directories in which tasks run",
     "engine.readiness": "the file that a service creates when it is ready",
     "record.resume": "the directory in which an earlier run ran",
+    "record.shards": "the directories in which records of shards are looked for",
     "record.traceback_file": "a temporary file, for a traceback without a run",
     "reporters.ci": "the file that GitHub names for the summary of a step",
     "reporters.outlet": "its own standard streams, to write to them without waiting",

@@ -32,8 +32,8 @@ def test_every_command_with_json_has_a_schema():
         for name, command in group.commands.items()
         if any("--json" in one.opts for one in command.params)
     }
-    # `run` and `resume` print what `show` does, and `result` what a task returned.
-    assert with_json - {"run", "resume", "result"} == set(OUTPUTS) - {"error"}
+    # `run`, `resume` and `merge` print what `show` does, and `result` what a task returned.
+    assert with_json - {"run", "resume", "merge", "result"} == set(OUTPUTS) - {"error"}
     assert with_json | {"export", "help", "init", "report", "schema"} == set(group.commands)
 
 

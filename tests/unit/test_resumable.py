@@ -58,6 +58,9 @@ def test_a_run_is_not_compared_with_each_run_that_succeeded(find):
     ("passed", "failed", "covers"),
     [
         ({}, {}, True),
+        ({"partition": "slice:1/2"}, {}, False),
+        ({"partition": "slice:1/2"}, {"partition": "slice:2/2"}, False),
+        ({}, {"partition": "slice:2/2"}, True),
         ({"params": {"a": 1, "b": [2]}}, {"params": {"b": [2], "a": 1}}, True),
         ({"params": {"a": 1}}, {"params": {"a": "1"}}, False),
         ({"params": {"a": 1}}, {"params": {"a": True}}, False),

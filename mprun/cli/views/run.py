@@ -131,6 +131,11 @@ def _head(state: RunState) -> Iterator[str]:
     numbers = (started.tasks, started.mode, started.at_once, started.cpus)
     yield f"{headline(started.job, *numbers, started.start_method)}, run {visible(started.run)}"
     yield f"file {visible(started.file)}, started {format_time(started.time)}"
+    for shard in started.shards or ():
+        if isinstance(shard, dict):
+            name = f"shard {shard.get('shard')}/{shard.get('of')}"
+            end = shard.get("outcome") or "without an end"
+            yield visible(f"{name}: run {shard.get('run')} on {shard.get('host')}, {end}")
     if started.params:
         values = (f"{visible(name)}={_short(value)}" for name, value in started.params.items())
         yield f"params {', '.join(values)}"
