@@ -25,7 +25,7 @@ _MAX_TASKS = 10_000
 def _pieces(directory: RunDirectory, plan: Plan | None) -> Iterator[str]:
     state, _ = reader.read_state(directory)
     if plan is None:
-        plan, _ = read_plan(state, _MAX_TASKS)
+        plan = read_plan(state, _MAX_TASKS)
     places = TaskPlaces(plan, state, checkout(os.environ, os.getcwd()))
     alive = reader.run_outcome(directory, state) == Outcome.RUNNING
     yield junit(directory, state, places, alive=alive).decode()

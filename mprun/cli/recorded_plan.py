@@ -18,30 +18,28 @@ if TYPE_CHECKING:
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused", "partition"}
 
 
-def read_plan(state: RunState, max_tasks: int) -> tuple[Plan | None, str]:
-    """The plan of a run of at most so many tasks; else None, and why it is unknown.
+def read_plan(state: RunState, max_tasks: int) -> Plan | None:
+    """The plan of a run of at most so many tasks; None if it cannot be had any more.
 
     The record does not have it. Nothing is imported or started.
     """
     started = state.started
-    if started is None:
-        return None, "the record has lost its beginning"
-    if started.file == STANDARD_INPUT_PATH:
-        return None, "the job came from standard input"
+    if started is None or started.file == STANDARD_INPUT_PATH:
+        return None
     if max(len(state.tasks), started.tasks) > max_tasks:
-        return None, f"the run has more than {max_tasks:,} tasks"
+        return None
     if not started.files or not all(_is_file(one) for one in started.files):
-        return None, "the record has not the files of the job"
+        return None
     changes = file_changes(state)
     if changes.changed or changes.gone:
-        return None, "the job file has changed since, or is gone"
+        return None
     try:
         job = read_recorded_job(started.file, started.params, ())
         options = {name: value for name, value in started.options.items() if name in _PLANNING}
-        return api.plan_job(job, **options), ""
+        return api.plan_job(job, **options)
     except Exception:
         # A hostile record has any options, and what is shown does without the plan.
-        return None, "the job file cannot be read again in this environment"
+        return None
 
 
 def _is_file(entry: object) -> bool:
