@@ -66,12 +66,14 @@ def check_path(path: str, kind: Format, option: str) -> None:
                         "name another file, or remove this one"
                     )
     except FileNotFoundError:
-        folder = os.path.dirname(path) or "."
-        if not os.access(folder, os.W_OK | os.X_OK):
-            why = "cannot be written" if os.path.isdir(folder) else "does not exist"
-            raise UsageError(f"cannot write `{option} {path}`: its directory {why}") from None
+        pass
     except OSError as error:
         raise UsageError(f"cannot write `{option} {path}`: {error.strerror}") from None
+    # Also a file that exists is written beside its name.
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        why = "cannot be written" if os.path.isdir(folder) else "does not exist"
+        raise UsageError(f"cannot write `{option} {path}`: its directory {why}")
 
 
 def print_whole(kind: Format, pieces: Iterable[str]) -> None:
@@ -85,7 +87,8 @@ def print_whole(kind: Format, pieces: Iterable[str]) -> None:
 def write_whole(path: str, pieces: Iterable[str]) -> None:
     """Write a file beside its name, and give it its name when it is whole. Raises OSError."""
     path = os.path.realpath(path)
-    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.urandom(4).hex()}")
+    # Whatever its name: that may be as long as names can be.
+    beside = os.path.join(os.path.dirname(path), f".mprun-{os.urandom(8).hex()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:

@@ -227,3 +227,29 @@ def started(directory):
         for event in complete_lines(Path(newest_run(directory / ".mprun").events))
         if event["event"] == "task_started"
     ]
+
+
+# ---- which files can be written
+
+
+def test_what_could_not_be_written_at_the_end_is_refused_at_the_start(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    (tmp_path / "dangling").symlink_to("missing/x.json")
+    done = mprun("job.yaml", "--trace", "dangling", cwd=tmp_path)
+    assert (done.code, "its directory does not exist" in done.stderr) == (2, True)
+    if os.geteuid() != 0:
+        # Root may write anywhere.
+        (tmp_path / "closed").mkdir()
+        (tmp_path / "closed" / "x.json").touch()
+        (tmp_path / "closed").chmod(0o500)
+        done = mprun("job.yaml", "--trace", "closed/x.json", cwd=tmp_path)
+        assert (done.code, "its directory cannot be written" in done.stderr) == (2, True)
+    assert not (tmp_path / ".mprun").exists()
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    name = "ä" * 127
+    write(tmp_path, job="tasks: [{name: a, command: 'true'}]")
+    run = mprun("job.yaml", "--trace", name, cwd=tmp_path)
+    assert (run.code, "warning" in run.stderr) == (0, False)
+    assert ChromeTrace((tmp_path / name).read_text()).of("a")
