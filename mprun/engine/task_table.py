@@ -32,13 +32,11 @@ class TaskTable:
 
     def expand(self, number: int, instances: Sequence[PlannedTask]) -> None:
         """Add the instances of a task, which `instances` returns in its place from now on."""
-        first = len(self.tasks)
-        self.tasks += instances
-        self._instances[number] = range(first, len(self.tasks))
-        self._names = self._siblings = None
+        self._instances[number] = range(len(self.tasks), len(self.tasks) + len(instances))
+        self.add(instances)
 
     def add(self, tasks: Sequence[PlannedTask]) -> None:
-        """Add tasks that take no other one's place."""
+        """Add tasks, which get the next numbers."""
         first = len(self.tasks)
         self.tasks += tasks
         if self._names is not None:

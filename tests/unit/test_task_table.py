@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.plans import plan
 
 from mprun.engine.task_table import TaskTable
+from mprun.jobfile.names import NameIndex
 
 
 def expanded():
@@ -38,6 +39,20 @@ def test_names_follow_the_table():
     table.expand(1, [made.tasks[1].replace(name="each[0]")])
     assert list(table.names.resolve("each*")) == [1, 2]
     assert list(table.names.resolve("each[0]")) == [2]
+
+
+def test_names_are_indexed_once():
+    """Each copy of a repeated task may be expanded: an index of all tasks each time would be quadratic."""
+    made = plan({"a": (), "each": ()})
+    table = TaskTable(made)
+    names = table.names
+    for copy in range(3):
+        instance = made.tasks[1].replace(name=f"each[0]@{copy}", groups=("each", f"each@{copy}"))
+        table.expand(1, [instance])
+    assert table.names is names
+    anew = NameIndex(table.tasks)
+    assert (names.numbers, names.groups) == (anew.numbers, anew.groups)
+    assert list(table.names.resolve("each@1")) == [3]
 
 
 def test_table_of_one_run_does_not_change_the_plan():
