@@ -7,7 +7,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Diagnostic, quote, suggest
+from mprun.diagnostics import Diagnostic, did_you_mean, quote, suggest
 from mprun.jobfile.dependencies import MAX_DEPENDENCIES, TOO_MANY_PATTERNS, cycle_message, find_cycle
 from mprun.jobfile.model import signal_name
 from mprun.jobfile.names import MAX_COMPARED, SortedNames
@@ -300,6 +300,9 @@ class _Checks:
         of_all = defaults.get("daemon", False)
         for number in self._numbers("ready", "restart"):
             item = self._item(number)
+            if any(key not in task_keys() and did_you_mean(str(key), ["daemon"]) for key in item):
+                # The key that is misspelt is an error of its own.
+                continue
             errors = _daemon_key_errors(item, self._task(number), item.get("daemon", of_all))
             for below, message, help in errors:
                 yield self._diagnostic(("tasks", number, *below), message, help, below == ("ready",))
