@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.completion import complete_run
-from mprun.cli.messages import print_text
 from mprun.cli.options import STATE_DIR
-from mprun.cli.output_file import UnwrittenFile, check_different, check_path, print_whole, write_whole
+from mprun.cli.output_file import check_different, check_path, write_run
 from mprun.cli.run_files import FORMATS
-from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 from mprun.record.state_dir import find_run
 
@@ -53,13 +51,5 @@ def export(run: str | None, state_dir: str, **paths: str | None) -> int:
         if path != "-":
             check_path(path, FORMATS[name](), f"--{name}")
     for name, path in wanted:
-        kind = FORMATS[name]()
-        if path == "-":
-            print_whole(kind, kind.pieces(directory, None))
-            continue
-        try:
-            write_whole(path, kind.pieces(directory, None))
-        except OSError as error:
-            raise UnwrittenFile(f"cannot write the {kind.name} {quote(path)}: {error.strerror}") from None
-        print_text(visible(path))
+        write_run(directory, path, FORMATS[name]())
     return 0

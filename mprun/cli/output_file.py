@@ -8,8 +8,8 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from mprun.cli.messages import print_pieces
-from mprun.diagnostics import quote
+from mprun.cli.messages import print_pieces, print_text
+from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, UsageError
 from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_INTERNAL
@@ -82,6 +82,19 @@ def print_whole(kind: Format, pieces: Iterable[str]) -> None:
         expect_json(sys.stdout)
     print_pieces(pieces)
     sys.stdout.flush()
+
+
+def write_run(directory: RunDirectory, path: str, kind: Format) -> None:
+    """Write an earlier run to a file, and print its path; `-` is standard output. Raises UnwrittenFile."""
+    pieces = kind.pieces(directory, None)
+    if path == "-":
+        print_whole(kind, pieces)
+        return
+    try:
+        write_whole(path, pieces)
+    except OSError as error:
+        raise UnwrittenFile(f"cannot write the {kind.name} {quote(path)}: {error.strerror}") from None
+    print_text(visible(path))
 
 
 def write_whole(path: str, pieces: Iterable[str]) -> None:

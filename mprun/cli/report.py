@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.completion import complete_run
-from mprun.cli.messages import print_pieces, print_text, warn
+from mprun.cli.messages import warn
 from mprun.cli.options import STATE_DIR
-from mprun.cli.output_file import Format, UnwrittenFile, check_path, write_whole
+from mprun.cli.output_file import Format, check_path, write_run
 from mprun.clock import Clock
-from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.state_dir import find_run
@@ -50,15 +49,9 @@ def report(run: str | None, path: str | None, is_opened: bool, state_dir: str) -
         raise UsageError("`--open` needs a file, and `-o -` writes to stdout; use one of them")
     directory = find_run(state_dir, run)
     path = path or f"report-{directory.run_id}.html"
-    if path == "-":
-        print_pieces(pieces(directory))
-        return 0
-    check_path(path, FORMAT, "-o")
-    try:
-        write_whole(path, pieces(directory))
-    except OSError as error:
-        raise UnwrittenFile(f"cannot write the report {quote(path)}: {error.strerror}") from None
-    print_text(visible(path))
+    if path != "-":
+        check_path(path, FORMAT, "-o")
+    write_run(directory, path, FORMAT)
     if is_opened:
         from mprun.cli.browser import open_page
 
