@@ -128,7 +128,9 @@ def _lines_with(word: bytes, data: bytes) -> Iterator[bytes]:
 
 def _plain_success(line: bytes, match: Any) -> TaskEnd | None:
     found = match(line)
-    if not found or not line.startswith(_PLAIN_SUCCESS, found.end()) or b'"reused":true' in line:
+    if not found or found[1] != b"finished" or not line.startswith(_PLAIN_SUCCESS, found.end()):
+        return None
+    if b'"reused":true' in line or b'"flaky":true' in line or not line.endswith(b"}\n"):
         return None
     try:
         return TaskEnd(task=decode_name(found[3]), failed=False)

@@ -99,6 +99,23 @@ def test_ends_are_read_from_a_record(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"task_found","time":"","run":"","task":"a","outcome":"succeeded","attempts":1,"reason":"",'
+        '"more":["task_finished"]}\n',
+        '{"event":"task_finished","time":"","run":"","task":"a","outcome":"succeeded","attempts":1,"reason":"",',
+        '{"event":"task_finished","time":"","run":"","task":"a","outcome":"succeeded","attempts":1,"reason":"",x\n',
+    ],
+)
+def test_a_line_that_only_looks_like_an_end_is_none(tmp_path, line):
+    record(tmp_path, [STARTED])
+    (directory,) = list_runs(str(tmp_path / ".mprun"))
+    with open(directory.events, "a") as file:
+        file.write(line)
+    assert read_ends(directory).ends == ()
+
+
 def test_copies_of_a_repeated_task_count_for_the_task(tmp_path):
     first = {**STARTED, "options": {"seed": 1, "repeat": 3}}
     read = read_record(tmp_path, {**FINISHED, "task": "h@3"}, {**FINISHED, "task": "h@1"}, first=first)
