@@ -158,7 +158,13 @@ class _GuardedSpawn(popen_spawn_posix.Popen):
         tracker = resource_tracker.getfd()
         data = _pickled(self, process)
         self.sentinel, of_child = os.pipe()
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError:
+            # There are no more descriptors; the start is tried again.
+            os.close(self.sentinel)
+            os.close(of_child)
+            raise
         # Closed by the last line of multiprocessing's own `close`; also after an error.
         self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel, writer))  # type: ignore[attr-defined]
         try:
