@@ -131,7 +131,7 @@ class Engine:
             from mprun.engine.late_references import LateReferences
 
             self._late_references = late = LateReferences(
-                self._resolver, self._scheduler, self._table, self._clock, self.act
+                self._resolver, plan, self._scheduler, self._table, self._clock, self.act
             )
             self._actions[Resolve] = late.resolve
         self._copy_feed: CopyFeed | None = None

@@ -15,7 +15,7 @@ from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import Outcome
 from mprun.record import events, results
-from mprun.record.task_details import pack_needs, pack_values
+from mprun.record.packed_details import pack_needs, pack_values
 from mprun.scheduling.instructions import (
     CancelStart,
     Expand,

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mprun import failpoints
-from mprun.engine.resolver import Expanded, Expanding, Failed, Resolved, Skipped
+from mprun.engine.late_answers import Expanded, Expanding, Failed, LateAnswers, Resolved, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from mprun.clock import Clock
     from mprun.engine.event_builder import Fact
-    from mprun.engine.resolver import Answer, TaskResolver
+    from mprun.engine.late_answers import Answer
+    from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.scheduling.instructions import Instruction, Resolve
+    from mprun.scheduling.plan import Plan
     from mprun.scheduling.scheduler import Scheduler
 
     # For types alone: nothing looks at it during a run.
@@ -64,9 +66,15 @@ class LateReferences:
     """The tasks of a run whose references are resolved during the run, and what follows for each."""
 
     def __init__(
-        self, resolver: TaskResolver, scheduler: Scheduler, table: TaskTable, clock: Clock, act: Act
+        self,
+        resolver: TaskResolver,
+        plan: Plan,
+        scheduler: Scheduler,
+        table: TaskTable,
+        clock: Clock,
+        act: Act,
     ) -> None:
-        self._resolver = resolver
+        self._answers = LateAnswers(resolver, plan, table)
         self._scheduler = scheduler
         self._table = table
         self._clock = clock
@@ -95,7 +103,7 @@ class LateReferences:
     def _answer(self, number: int) -> None:
         """Resolve the references of a task, and tell the scheduler the answer."""
         failpoints.reached("loop.resolve")
-        answer = self._resolver.answer(number)
+        answer = self._answers.answer(number)
         if isinstance(answer, Expanding):
             self._expansions.append(answer)
             if len(self._expansions) == 1:

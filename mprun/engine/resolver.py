@@ -1,31 +1,23 @@
-"""Resolves references to results during the run: conditions, lists, arguments, expectations."""
+"""Resolves what an attempt runs, with the references to results of other tasks."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mprun.errors import JobFileError, TooManyTasks, refuse_too_many
 from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
-from mprun.jobfile import job_checks
-from mprun.jobfile.model import PARAM_VARIABLE, PASSED, SiblingDependency
-from mprun.jobfile.names import NameIndex
+from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import ReferenceProblem, SiblingReference, references
-from mprun.jobfile.resolution import TYPED_KEYS, Resolver, as_text, is_true, require_type, resolve
+from mprun.jobfile.resolution import TYPED_KEYS, Resolver, as_text, require_type, resolve
 from mprun.outcomes import Outcome
 from mprun.record import results
-from mprun.scheduling.plan import needed_by_instances, plan_instance
-from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
-
     from mprun.engine.param_variables import ParamVariables
     from mprun.engine.receivers import Receivers
     from mprun.engine.task_table import TaskTable
-    from mprun.jobfile.model import Expect, Instance, Limits, Needs, Task
+    from mprun.jobfile.model import Expect, Limits, Task
     from mprun.jobfile.references import Reference
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
@@ -36,56 +28,6 @@ if TYPE_CHECKING:
 
 # The environment variable of a repeated task that has the number of its copy.
 COPY_VARIABLE = "MPRUN_COPY"
-
-
-class Resolved(Frozen):
-    """The task can be started: every reference has a value."""
-
-
-class Skipped(Frozen):
-    """The task is skipped, for this reason."""
-
-    reason: str
-
-
-class Failed(Frozen):
-    """The task fails without an attempt, for this reason."""
-
-    reason: str
-
-
-class Expanded(Frozen):
-    """The task is expanded to these instances."""
-
-    tasks: tuple[PlannedTask, ...]
-
-
-Answer = Resolved | Skipped | Failed | Expanded
-
-
-class Expanding:
-    """The task is being expanded; each `step` takes some milliseconds, and the last one has the answer."""
-
-    def __init__(self, number: int, steps: Generator[None, None, Expanded]) -> None:
-        self.number = number
-        self._steps = steps
-
-    def step(self) -> Answer | None:
-        """Take a step; the answer, None if another step has to be taken."""
-        try:
-            next(self._steps)
-        except StopIteration as end:
-            answer: Expanded = end.value
-            return answer
-        except JobFileError as error:
-            return Failed(reason=error.diagnostics[0].message)
-        except (ReferenceProblem, TooManyTasks, _Refused) as error:
-            return Failed(reason=str(error))
-        return None
-
-
-class _Refused(Exception):
-    """The instances of a task cannot be added to the run."""
 
 
 class Call(Frozen):
@@ -114,8 +56,8 @@ class TaskResolver:
         self._trace = trace
         self._table = table
         self._directory = directory
-        # By the number of a task: its outcome, and how many attempts it took.
-        self._ends: dict[int, tuple[str, int]] = {}
+        # By the number of a task that has finished: its outcome, and how many attempts it took.
+        self.ends: dict[int, tuple[str, int]] = {}
         # Most tasks end alike, and share one tuple: there may be 100,000 tasks.
         self._shared_ends: dict[tuple[str, int], tuple[str, int]] = {}
         self._plain: dict[int, bool] = {}
@@ -128,109 +70,12 @@ class TaskResolver:
     def handle_finished(self, finish: Finish) -> None:
         """A task has its outcome."""
         end = (finish.outcome, finish.attempts)
-        self._ends[finish.task] = self._shared_ends.setdefault(end, end)
+        self.ends[finish.task] = self._shared_ends.setdefault(end, end)
 
     @property
     def cwd(self) -> str:
         """The directory in which tasks without a `cwd` run."""
         return self._plan.cwd or os.getcwd()
-
-    # ---- before the start
-
-    def answer(self, number: int) -> Answer | Expanding:
-        """What becomes of a task whose dependencies are met: it runs, or is skipped, expanded or failed."""
-        planned = self._table.tasks[number]
-        task = planned.task
-        resolver = self._resolver(planned)
-        try:
-            for node in (*task.inherited_conditions, task.when):
-                # One that refers to `item` stays a reference, which is true, and is evaluated for each
-                # instance. Nothing looks inside of its value, which may be large.
-                if not is_true(resolve(node, resolver)):
-                    return Skipped(reason=WHEN_IS_FALSE)
-            if task.foreach is not None and not planned.values:
-                return Expanding(number, self._expand(planned, resolve(task.foreach, resolver)))
-            self.call(number)
-        except ReferenceProblem as error:
-            return Failed(reason=str(error))
-        return Resolved()
-
-    def _expand(self, planned: PlannedTask, found: Any) -> Generator[None, None, Expanded]:
-        # Few jobs have a list or matrix that is known only during the run.
-        from mprun.jobfile.expander import INSTANCES_A_STEP, expand_over
-
-        instances = yield from expand_over(planned.task, found)
-        if planned.copy:
-            from mprun.scheduling.repetition import copy_of
-
-            instances = [copy_of(instance, planned.copy) for instance in instances]
-        refuse_too_many(len(self._table.tasks) + len(instances))
-        # A task that has finished neither holds nor needs tokens.
-        known = (
-            task
-            for number, task in enumerate(self._table.tasks)
-            if task.task.deferred_expansion is None and number not in self._ends
-        )
-        shortage = job_checks.shortage_of_new_tasks(instances, known, self._plan.job.resources)
-        if shortage:
-            raise _Refused(shortage)
-        tasks = []
-        for task in self._planned(planned, instances):
-            tasks.append(task)
-            if not len(tasks) % INSTANCES_A_STEP:
-                yield
-        return Expanded(tasks=tuple(tasks))
-
-    def _planned(self, group: PlannedTask, instances: Sequence[Instance]) -> Iterator[PlannedTask]:
-        """The plans of new instances, with what they select, and what selects them, as dependencies."""
-        shared = needed_by_instances(group)
-        # A dictionary, as there may be as many as instances.
-        selecting = dict.fromkeys(pair for pair in shared if self._selected_from(pair[0], group))
-        if selecting:
-            shared = tuple(pair for pair in shared if pair not in selecting)
-        own = self._selectors(group, instances, selecting) if selecting else {}
-        for number, instance in enumerate(instances):
-            yield plan_instance(
-                instance,
-                group,
-                self._plan.reused,
-                needs=self._siblings_of(instance),
-                needed_by=(*shared, *own[number]) if number in own else shared,
-            )
-
-    def _selected_from(self, after: int, group: PlannedTask) -> list[SiblingDependency]:
-        """The dependencies of a task that select one of a group's instances."""
-        task = self._table.tasks[after].task
-        found = (one for one in task.depends_on if isinstance(one, SiblingDependency))
-        return [dependency for dependency in found if dependency.task == group.name]
-
-    def _selectors(
-        self, group: PlannedTask, instances: Sequence[Instance], selecting: Iterable[tuple[int, str]]
-    ) -> dict[int, list[tuple[int, str]]]:
-        """The dependents that select an instance, by its index; those that select none are left out."""
-        from mprun.jobfile.siblings import Siblings, selected
-
-        siblings = Siblings(instances, NameIndex(instances))
-        found: dict[int, list[tuple[int, str]]] = {}
-        for after, condition in selecting:
-            dependent = self._table.tasks[after]
-            for dependency in self._selected_from(after, group):
-                with suppress(ReferenceProblem):
-                    number = siblings.find(selected(dependent, dependency), dependent.name)
-                    found.setdefault(number, []).append((after, condition))
-        return found
-
-    def _siblings_of(self, instance: Instance) -> Needs:
-        """The tasks that a new instance selects; none for what is not there, which its start finds out."""
-        found: dict[tuple[int, str], None] = {}
-        for dependency in instance.task.depends_on:
-            if isinstance(dependency, SiblingDependency):
-                from mprun.jobfile.siblings import selected
-
-                with suppress(ReferenceProblem):
-                    reference = self._table.own(selected(instance, dependency), instance.copy)
-                    found[self._table.siblings.find(reference, instance.name), PASSED] = None
-        return tuple(found)
 
     def call(self, number: int) -> Call | Task:
         """What an attempt of the task runs: the task itself if it contains no reference.
@@ -241,7 +86,7 @@ class TaskResolver:
         task = planned.task
         if self._is_plain(task):
             return task
-        resolver = self._resolver(planned)
+        resolver = self.values_for(planned)
         found = {}
         for key in TYPED_KEYS:
             node = getattr(task, key)
@@ -312,7 +157,7 @@ class TaskResolver:
         expect = planned.task.expect
         if expect is None or not expect.has_result or next(references([expect.result]), None) is None:
             return expect
-        return expect.replace(result=resolve(expect.result, self._resolver(planned)))
+        return expect.replace(result=resolve(expect.result, self.values_for(planned)))
 
     def _is_plain(self, task: Task) -> bool:
         """Whether a task contains no reference, like most tasks."""
@@ -324,7 +169,8 @@ class TaskResolver:
 
     # ---- results
 
-    def _resolver(self, planned: PlannedTask) -> Resolver:
+    def values_for(self, planned: PlannedTask) -> Resolver:
+        """What the references of a task are resolved with."""
         task = planned.task
 
         def result(reference: Reference) -> Any:
@@ -356,9 +202,9 @@ class TaskResolver:
 
     def _result_of(self, number: int, reference: Reference, receiver: str) -> Any:
         planned = self._table.tasks[number]
-        if number not in self._ends:
+        if number not in self.ends:
             raise ReferenceProblem(f"task `{planned.name}` has not finished", reference)
-        outcome, attempts = self._ends[number]
+        outcome, attempts = self.ends[number]
         if outcome != Outcome.SUCCEEDED or not attempts:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
         value, problem = self._read(planned.name, attempts)
@@ -380,7 +226,7 @@ class TaskResolver:
         Once for all instances of a task.
         """
         planned = self._table.tasks[number]
-        outcome, attempts = self._ends[number]
+        outcome, attempts = self.ends[number]
         if outcome != Outcome.SUCCEEDED or planned.reused is not None or id(planned.task) in self._warned_of:
             return ""
         if self._receivers is None:

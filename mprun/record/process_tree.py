@@ -15,6 +15,7 @@ from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
 from mprun.record.pidfile import PidFile
+from mprun.record.task_lines import plain_success
 
 if TYPE_CHECKING:
     import re
@@ -217,7 +218,7 @@ class _TreeBuilder:
         self._add_engine(state)
         for task in state.tasks.values():
             item = state.items.get(task.name)
-            if not self._is_merged and (found := task.plain_success()):
+            if not self._is_merged and (found := plain_success(task)):
                 self._add_success(task.name, item, found)
                 continue
             for attempt in task.attempts:

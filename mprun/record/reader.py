@@ -15,7 +15,7 @@ from mprun.record import events, lock
 from mprun.record.format_1 import translate
 from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_matcher
 from mprun.record.run_state import RunState
-from mprun.record.task_state import event_of_line
+from mprun.record.task_lines import add_line, event_of_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -163,7 +163,7 @@ class _LargeRecord:
             if task is None:
                 task = state.task(name)
             # A join changes nothing of its task.
-            if kind != "joined" and not task.add_line(run, kind, time, facts, end):
+            if kind != "joined" and not add_line(task, run, kind, time, facts, end):
                 state.apply(event_of_line(run, kind, time, name, facts))
                 if end:
                     state.apply(event_of_line(run, "finished", time, name, end))

@@ -7,7 +7,6 @@ from functools import lru_cache
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from mprun.lean_json import decode
 from mprun.outcomes import BAD
 from mprun.record.events import (
     Event,
@@ -18,12 +17,10 @@ from mprun.record.events import (
     TaskRetrying,
     TaskStarted,
     TaskStopping,
-    from_record,
 )
 from mprun.scheduling.retry import RETRY
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Sequence
 
 
@@ -52,7 +49,7 @@ class TaskState:
     are parsed on demand.
     """
 
-    __slots__ = ("_attempts", "_finished", "_lines", "_packed", "_run", "name", "outcome")
+    __slots__ = ("_attempts", "_finished", "_packed", "lines", "name", "outcome", "run")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,22 +58,23 @@ class TaskState:
         self._attempts: list[AttemptState] = []
         self._finished: TaskFinished | None = None
         self._packed: bytes | None = None
-        # The kind, time and facts of each event, each with a line feed after it; instead of all of the above.
-        self._lines = ""
-        self._run = ""
+        # The kind, time and facts of each event, each with a line feed after it, instead of all of the above,
+        # and the id of the run (`task_lines.py`).
+        self.lines = ""
+        self.run = ""
 
     @property
     def attempts(self) -> Sequence[AttemptState]:
         """Its attempts, in order."""
-        if self._lines:
-            return _parsed(self._run, self.name, self._lines)._attempts
+        if self.lines:
+            return _parsed(self)._attempts
         return self._attempts if self._packed is None else _unpacked(self._packed)[0]
 
     @property
     def finished(self) -> TaskFinished | None:
         """The event with its outcome."""
-        if self._lines:
-            return _parsed(self._run, self.name, self._lines)._finished
+        if self.lines:
+            return _parsed(self)._finished
         return self._finished if self._packed is None else _unpacked(self._packed)[1]
 
     @property
@@ -89,54 +87,17 @@ class TaskState:
         """Whether an attempt failed and was retried; a restart of a daemon does not count."""
         return any(one.retrying is not None and one.retrying.reason == RETRY for one in self.attempts)
 
-    def plain_success(self) -> re.Match[str] | None:
-        """What `success_matcher` finds of it; None if it did not just succeed, or its lines were not kept.
-
-        For views of many tasks: there is more to a task for which this is None.
-        """
-        if not self._lines or self.outcome != "succeeded":
-            return None
-        global _match_success
-        if _match_success is None:
-            # No run needs regular expressions for it.
-            from mprun.record.line_scanner import success_matcher
-
-            _match_success = success_matcher()
-        return _match_success(self._lines)
-
-    @property
-    def has_no_result(self) -> bool:
-        """Whether it is known, without parsing, that the result of its finished task is None."""
-        tail = self._lines[self._lines.rfind(_RESULT_KIND) :]
-        # A result may have such a key, too, with a brace after it.
-        return tail.startswith(_NO_RESULT) and "}" not in tail and tail.index("\n") == len(tail) - 1
-
-    def add_line(self, run: str, kind: str, time: str, facts: str, end: str) -> bool:
-        """Add the events of a line that `line_finder` recognised; False if that is not possible: apply them.
-
-        `run` is the id of the run.
-        """
-        lines = self._lines
-        if not lines:
-            if self._attempts or self._packed is not None or self._finished is not None:
-                return False
-            self._run, self._attempts = run, _NO_ATTEMPTS
-        elif len(lines) > _MAX_LINES_LENGTH:
-            return False
-        if end:
-            self._lines = f"{lines}{kind}\n{time}\n{facts}\nfinished\n{time}\n{end}\n"
-        else:
-            self._lines = f"{lines}{kind}\n{time}\n{facts}\n"
-            end = facts if kind == "finished" else ""
-        if end:
-            # `,"outcome":"succeeded","attempts": ...`
-            self.outcome = intern(end[12 : end.index('"', 12)])
-        return True
-
     @property
     def has_failed(self) -> bool:
         """Whether its outcome counts as a failure: it is not allowed."""
         return self.outcome in BAD and not (self.finished and self.finished.allowed)
+
+    def begin_lines(self, run: str) -> bool:
+        """Have its lines kept, of the run with this id; False if it has events already."""
+        if self._attempts or self._packed is not None or self._finished is not None:
+            return False
+        self.run, self._attempts = run, _NO_ATTEMPTS
+        return True
 
     def add_attempt(self, started: TaskStarted) -> None:
         """Add an attempt that has started."""
@@ -164,40 +125,18 @@ class TaskState:
             return
         self._attempts, self._finished = _NO_ATTEMPTS, None
 
-    def to_json(self) -> dict[str, Any]:
-        """The task as one JSON object, for `--json`."""
-        attempts, finished = self.attempts, self.finished
-        return {
-            "task": self.name,
-            "outcome": finished.outcome if finished else None,
-            "reason": finished.reason if finished else None,
-            "result": finished.result if finished else None,
-            "result_kind": finished.result_kind if finished else None,
-            "reused": finished.reused if finished else None,
-            "flaky": finished.flaky if finished else None,
-            "attempts": [
-                {name: fact and fact.to_record() for name, fact in _facts(attempt).items()}
-                for attempt in attempts
-            ],
-        }
-
     def _unpack(self) -> None:
         """Make it changeable: it has not finished, or its record continues after its end."""
-        if self._lines:
-            parsed = _parse_lines(self._run, self.name, self._lines)
-            self._attempts, self._finished, self._lines = parsed._attempts, parsed._finished, ""
+        if self.lines:
+            from mprun.record.task_lines import parse_lines
+
+            parsed = parse_lines(self.run, self.name, self.lines)
+            self._attempts, self._finished, self.lines = parsed._attempts, parsed._finished, ""
         if self._packed is not None:
             self._attempts, self._finished = _unpack_events(self._packed)
             self._packed = None
 
 
-_match_success: Callable[[str], re.Match[str] | None] | None = None
-# Near the end of the line of a task that has finished. Quotes in texts have a backslash before them.
-_RESULT_KIND = ',"result_kind":'
-_NO_RESULT = f'{_RESULT_KIND}"none"'
-# Characters of the lines that are kept of a task. A daemon that restarts all the time has more, and
-# to add to a long text takes as long as to copy it.
-_MAX_LINES_LENGTH = 8192
 # The attempts of packed tasks; never changed.
 _NO_ATTEMPTS: list[AttemptState] = []
 
@@ -227,37 +166,15 @@ def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any
     return attempt
 
 
+def _parsed(task: TaskState) -> TaskState:
+    # No run reads lines.
+    from mprun.record.task_lines import parsed
+
+    return parsed(task.run, task.name, task.lines)
+
+
 # A view asks for several facts about one task, and then for the next task.
 _unpacked = lru_cache(maxsize=1)(_unpack_events)
-
-
-def _parse_lines(run: str, name: str, lines: str) -> TaskState:
-    """The state of a task by the lines that are kept of it, with its events."""
-    task = TaskState(name)
-    parts = lines.split("\n")
-    for kind, time, facts in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
-        event = event_of_line(run, kind, time, name, facts)
-        APPLIERS[type(event)](task, event)
-    return task
-
-
-_parsed = lru_cache(maxsize=1)(_parse_lines)
-
-
-def event_of_line(run: str, kind: str, time: str, name: str, facts: str) -> Any:
-    """The event of a line that `line_finder` recognised."""
-    record = decode(f"{{{facts[1:]}}}")
-    return from_record({"event": f"task_{kind}", "time": time, "run": run, "task": name, **record})
-
-
-def _facts(attempt: AttemptState) -> dict[str, Event | None]:
-    return {
-        "started": attempt.started,
-        "ready": attempt.ready,
-        "stopping": attempt.stopping,
-        "exited": attempt.exited,
-        "retrying": attempt.retrying,
-    }
 
 
 # ---- what each kind of event changes

@@ -22,6 +22,7 @@ from mprun.reporters.format import (
 from mprun.scheduling.retry import FLAKY
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping, Sequence
     from typing import Literal, TextIO
 
@@ -151,6 +152,13 @@ def fails_run(event: TaskFinished, run: RunFinished) -> bool:
     return run.outcome != Outcome.INTERRUPTED and is_by_request(event)
 
 
+def _plain_success(task: TaskState) -> re.Match[str] | None:
+    # No run reads lines.
+    from mprun.record.task_lines import plain_success
+
+    return plain_success(task)
+
+
 def with_item(name: str, item: str | None) -> str:
     """A task's name, with the item of an instance of a `foreach` beside it."""
     return visible(name if item is None else f"{name} ({item})")
@@ -164,7 +172,7 @@ def _row(
     item: str | None,
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
-    if process is None and (found := task.plain_success()):
+    if process is None and task.lines and (found := _plain_success(task)):
         pid, ppid, duration, cpu, max_rss = found.group("pid", "ppid", "duration", "cpu", "max_rss")
         taken, used = _plain_duration(duration), _plain_duration(cpu)
         return (name, "succeeded", pid, ppid, taken, used, _plain_size(max_rss), "1")

@@ -69,7 +69,7 @@ OURS = {
         mprun.scheduling.dispatch mprun.scheduling.scheduler mprun.executors.subreaper
         mprun.record.pidfile mprun.record.results mprun.engine.signals mprun.record.run_state
         mprun.record.state_dir mprun.record.state_files mprun.record.line_format mprun.record.lock
-        mprun.record.recorder mprun.record.task_details mprun.record.task_state
+        mprun.record.recorder mprun.record.packed_details mprun.record.task_state
         mprun.executors mprun.executors.base
         mprun.linux.cgroup
         mprun.executors.local mprun.engine.preflight mprun.reporters mprun.reporters.console

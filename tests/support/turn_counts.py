@@ -15,10 +15,10 @@ import mprun.__main__
 from mprun.engine import event_builder, poller
 
 STEPS = {
-    "instances made": ("mprun.engine.resolver", "plan_instance"),
+    "instances made": ("mprun.engine.late_answers", "plan_instance"),
     "instances added": ("mprun.scheduling.task_run", "TaskRuns._instance_priority"),
     "tasks finished": ("mprun.scheduling.task_run", "TaskRuns.finish"),
-    "tasks resolved": ("mprun.engine.resolver", "TaskResolver.answer"),
+    "tasks resolved": ("mprun.engine.late_answers", "LateAnswers.answer"),
     "tasks released": ("mprun.scheduling.dispatch", "ReleasedTasks._take"),
     "events": ("mprun.record.run_state", "RunState.apply"),
 }

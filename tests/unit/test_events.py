@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.events import FINISHED, JOINED
 
+from mprun.cli.views.run import task_to_json
 from mprun.record import events, reader
 from mprun.record.run_state import RunState
 
@@ -51,4 +52,4 @@ def test_no_object_makes_the_reader_raise(value):
     state, damage = RunState(), []
     reader.apply_line(state, {"format": 2, **value, **({"format": 2} if "format" in value else {})}, damage)
     assert len(damage) <= 1
-    json.dumps([task.to_json() for task in state.tasks.values()])
+    json.dumps([task_to_json(task) for task in state.tasks.values()])

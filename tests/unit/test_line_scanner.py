@@ -23,7 +23,8 @@ from mprun.record.line_scanner import END, FACTS, KIND, OTHER, TASK, TIME, line_
 from mprun.record.line_scanner import JOINED as JOIN
 from mprun.record.process_tree import build_tree
 from mprun.record.state_dir import RunDirectory
-from mprun.record.task_state import TaskState, event_of_line
+from mprun.record.task_lines import event_of_line, plain_success
+from mprun.record.task_state import TaskState
 from mprun.reporters import table
 
 RUN = STAMP["run"]
@@ -276,7 +277,7 @@ def test_a_success_that_has_more_to_say_is_not_taken_for_a_plain_one(tmp_path, m
     # The first line is parsed, and so is all of its task.
     write(directory, encode([*facts, started("k"), exited("k"), FINISHED.replace(task="k")]))
     state, _ = reader.read_state(directory)
-    assert [task.name for task in state.tasks.values() if task.plain_success()] == ["k"]
+    assert [task.name for task in state.tasks.values() if plain_success(task)] == ["k"]
 
 
 # ---- what it costs

@@ -9,7 +9,8 @@ from support.records import state_file
 from support.timing import cpu_seconds, growth
 
 from mprun import api, errors
-from mprun.engine.resolver import Expanded, Expanding, Failed, Resolved, TaskResolver
+from mprun.engine.late_answers import Expanded, Expanding, Failed, LateAnswers, Resolved
+from mprun.engine.resolver import TaskResolver
 from mprun.engine.task_table import TaskTable
 from mprun.jobfile.loader import load_job_file
 from mprun.scheduling.instructions import Finish
@@ -28,7 +29,7 @@ class Results:
 
 
 def resolving(path, count, *tasks):
-    """The resolver and the table of a run whose first task, `list`, has returned `count` numbers."""
+    """The answers and the table of a run whose first task, `list`, has returned `count` numbers."""
     file = path / "job.yaml"
     lines = ["tasks:", "- {name: list, target: 'm:f'}", *tasks]
     file.write_text("\n".join(lines).replace("NUMBERS", str(list(range(count)))), encoding="utf-8")
@@ -36,12 +37,12 @@ def resolving(path, count, *tasks):
     table = TaskTable(plan)
     resolver = TaskResolver(plan, table, Results(path, count))
     resolver.handle_finished(Finish(task=0, outcome="succeeded", attempts=1, reason=""))
-    return resolver, table
+    return LateAnswers(resolver, plan, table), table
 
 
-def answered(resolver, number):
-    """The answer of a resolver, after all of its steps."""
-    answer = resolver.answer(number)
+def answered(answers, number):
+    """The answer for a task, after all of its steps."""
+    answer = answers.answer(number)
     while isinstance(answer, Expanding):
         answer = answer.step() or answer
     return answer
@@ -56,11 +57,11 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
     def expanding(count):
         late = "- {name: late, target: 'm:f', foreach: '${tasks.list.result}', args: ['${item}']}"
         use = "- {name: use, target: 'm:f', foreach: NUMBERS, args: ['${tasks.late[${item}].result}']}"
-        resolver, _ = resolving(tmp_path, count, late, use)
-        answer = answered(resolver, 1)
+        answers, _ = resolving(tmp_path, count, late, use)
+        answer = answered(answers, 1)
         assert isinstance(answer, Expanded)
         assert [task.needed_by for task in answer.tasks] == [((n + 2, "passed"),) for n in range(count)]
-        return lambda: answered(resolver, 1)
+        return lambda: answered(answers, 1)
 
     assert grows_linearly(expanding(2_000), expanding(16_000))
 
@@ -69,23 +70,23 @@ def test_the_time_of_an_expansion_grows_with_those_that_select_and_not_their_squ
 def test_lists_together_have_no_more_tasks_than_a_job_may_have(tmp_path, monkeypatch, late):
     monkeypatch.setattr(errors, "MAX_TASKS", 12)
     lines = (f"- {{name: {name}, target: 'm:f', {late}}}" for name in ("a", "b", "c"))
-    resolver, table = resolving(tmp_path, 4, *lines)
-    answer = answered(resolver, 1)
+    answers, table = resolving(tmp_path, 4, *lines)
+    answer = answered(answers, 1)
     assert isinstance(answer, Expanded)
     table.expand(1, answer.tasks)
-    answer = answered(resolver, 2)
+    answer = answered(answers, 2)
     assert isinstance(answer, Expanded)
     table.expand(2, answer.tasks)
-    assert answered(resolver, 3) == Failed(reason="too many tasks: 16 (limit: 12)")
+    assert answered(answers, 3) == Failed(reason="too many tasks: 16 (limit: 12)")
 
 
 def test_the_time_of_conditions_grows_with_the_number_of_instances_and_not_its_square(tmp_path):
     def starting(count):
         each = "- {name: each, target: 'm:f', foreach: NUMBERS, when: '${tasks.list.result}'}"
-        resolver, _ = resolving(tmp_path, count, each)
+        answers, _ = resolving(tmp_path, count, each)
 
         def start():
-            assert {type(answered(resolver, number)) for number in range(1, count + 1)} == {Resolved}
+            assert {type(answered(answers, number)) for number in range(1, count + 1)} == {Resolved}
 
         return start
 

@@ -9,7 +9,8 @@ from support.plans import plan
 
 from mprun.record import events
 from mprun.record.line_format import encode_line
-from mprun.record.task_details import TaskDetails, pack_needs, pack_values
+from mprun.record.packed_details import pack_needs, pack_values
+from mprun.record.task_details import TaskDetails
 
 STAMP = {"time": "2026-01-01T00:00:00.000000Z", "run": "r"}
 

@@ -13,6 +13,7 @@ from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.error_details import log_path, read_details
 from mprun.record.not_shown import read_not_shown
+from mprun.record.task_lines import has_no_result
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+    from mprun.record.events import Event
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.record.task_state import AttemptState
@@ -91,7 +93,7 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
             "item": state.items.get(task.name),
             "now": process and process.to_dict(),
         }
-        value = {**task.to_json(), **_files_of(directory, task), **value}
+        value = {**task_to_json(task), **_files_of(directory, task), **value}
         stream.write(f"{comma}\n    {_indented(value, 2)}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
@@ -178,7 +180,7 @@ def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
     """The result of a task in short; empty if it has none."""
-    if task.has_no_result:
+    if has_no_result(task):
         return ""
     finished = task.finished
     kind = finished.result_kind if finished else "none"
@@ -263,3 +265,31 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     if attempt.retrying is not None:
         verb = "restarted" if attempt.retrying.reason == "restart" else "retried"
         yield f"{verb} after {format_duration(attempt.retrying.delay)}"
+
+
+def task_to_json(task: TaskState) -> dict[str, Any]:
+    """The task as one JSON object, for `--json`."""
+    attempts, finished = task.attempts, task.finished
+    return {
+        "task": task.name,
+        "outcome": finished.outcome if finished else None,
+        "reason": finished.reason if finished else None,
+        "result": finished.result if finished else None,
+        "result_kind": finished.result_kind if finished else None,
+        "reused": finished.reused if finished else None,
+        "flaky": finished.flaky if finished else None,
+        "attempts": [
+            {name: fact and fact.to_record() for name, fact in _facts_of(attempt).items()}
+            for attempt in attempts
+        ],
+    }
+
+
+def _facts_of(attempt: AttemptState) -> dict[str, Event | None]:
+    return {
+        "started": attempt.started,
+        "ready": attempt.ready,
+        "stopping": attempt.stopping,
+        "exited": attempt.exited,
+        "retrying": attempt.retrying,
+    }
