@@ -19,8 +19,8 @@ from mprun.record.comparison import compare as compare_states
 from mprun.record.history import is_run_of
 from mprun.record.line_format import MAX_FIRST_LINE
 from mprun.record.log_difference import LogComparer
+from mprun.record.run_list import list_runs
 from mprun.record.samples import Samples, read_samples
-from mprun.record.state_dir import list_runs
 from mprun.record.volatile import masker
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mprun.record.state_dir import DEFAULT, find_run, list_runs
+from mprun.record.run_list import find_run, list_runs
+from mprun.record.state_dir import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from mprun.cli.options import STATE_DIR
 from mprun.cli.output_file import check_different, check_path, write_run
 from mprun.cli.run_files import FORMATS
 from mprun.errors import UsageError
-from mprun.record.state_dir import find_run
+from mprun.record.run_list import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from mprun.diagnostics import visible
 from mprun.errors import UnreadableRecord
 from mprun.record.commands import short_path
 from mprun.record.flaky import FlakyTask, RunEnds, flaky_tasks, read_ends
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 from mprun.reporters import table
 from mprun.reporters.door import wants_colour
 from mprun.reporters.format import format_percent, plural

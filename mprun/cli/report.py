@@ -13,7 +13,7 @@ from mprun.cli.output_file import Format, check_path, write_run
 from mprun.clock import Clock
 from mprun.errors import UsageError
 from mprun.record import reader
-from mprun.record.state_dir import find_run
+from mprun.record.run_list import find_run
 from mprun.record.task_details import TaskDetails
 from mprun.reporters.report.page import BEGINNING, Report
 from mprun.reporters.report.report_data import Joins

@@ -16,7 +16,7 @@ from mprun.clock import Clock
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 from mprun.record.summary import RunSummary
 from mprun.reporters.door import wants_colour
 from mprun.reporters.format import format_size, plural

@@ -12,7 +12,7 @@ from mprun.cli.messages import print_json, warn
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.errors import UsageError
 from mprun.record import reader
-from mprun.record.state_dir import find_run
+from mprun.record.run_list import find_run
 from mprun.reporters.door import wants_colour
 
 if TYPE_CHECKING:

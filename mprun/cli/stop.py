@@ -17,7 +17,7 @@ from mprun.engine import control
 from mprun.errors import MprunError, UsageError
 from mprun.outcomes import Outcome
 from mprun.record import lock, reader
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 from mprun.reporters.format import join_names
 from mprun.reporters.table import outcome_words
 

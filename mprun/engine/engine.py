@@ -23,7 +23,6 @@ from mprun.engine.event_builder import (
     OWN_DECISIONS,
     EventBuilder,
     FactQueue,
-    final_reason,
     planned_facts,
     says_more_than_started,
 )
@@ -410,7 +409,11 @@ class Engine:
             signal=self._requests.signal,
             failure=self.failure,
         )
-        ended = ended.replace(reason=final_reason(ends, ended, self.state))
+        if ended.lacking or ended.flaky_failing or ended.requested:
+            # Few runs fail by these.
+            from mprun.engine.final_reason import final_reason
+
+            ended = ended.replace(reason=final_reason(ends, ended, self.state))
         return self._event_builder.run_finished(begun, ended, self._executor.usage())
 
     # ---- what the scheduler decides
@@ -419,7 +422,9 @@ class Engine:
         try:
             request = self._resolver.start_request(start.task, start.attempt, start.after)
             if self._table.tasks[start.task].task.artifacts:
-                self._directory.make_artifacts(request.name)
+                from mprun.record.artifacts import make_artifacts
+
+                make_artifacts(self._directory, request.name)
         except (ReferenceProblem, UnusableDirectory) as error:
             # What it refers to was there when it was asked for.
             lost = NotStarted(key=(start.task, start.attempt), clock=self._clock.now(), message=str(error))

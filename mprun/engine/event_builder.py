@@ -35,11 +35,10 @@ if TYPE_CHECKING:
     from mprun.clock import Clock
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import PrepareReply, Report
-    from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
-    from mprun.scheduling.verdict import TaskEnds, Verdict
+    from mprun.scheduling.verdict import Verdict
     from mprun.trace_context import TraceParent
 
 _NO_USAGE: dict[str, Any] = {}
@@ -413,34 +412,3 @@ def _shown_target(planned: PlannedTask) -> str:
     words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
     # Before they are quoted: a secret with a quote in it would not be found any more.
     return join([redact(as_text(shown(word))) for word in words])
-
-
-def final_reason(ends: TaskEnds, ended: Verdict, state: RunState) -> str:
-    """The reason of a run, also if it failed although no task did."""
-    if ended.lacking:
-        return _lacking_reason(ends, ended.lacking, state)
-    if ended.flaky_failing:
-        return _flaky_reason(ends, ended.flaky_failing)
-    return _requested_reason(ends, ended.requested) if ended.requested else ended.reason
-
-
-def _lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> str:
-    """Tasks were skipped that should have run."""
-    name = ends.tasks[lacking[0]].name
-    finished = state.tasks[name].finished
-    why = f"`{name}` was skipped: {finished.reason if finished else ''}"
-    more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
-    return why + more
-
-
-def _flaky_reason(ends: TaskEnds, flaky: Sequence[int]) -> str:
-    """Tasks succeeded only after they were retried."""
-    more = f", and {len(flaky) - 1} more" if len(flaky) > 1 else ""
-    return f"`{ends.tasks[flaky[0]].name}` was flaky{more}"
-
-
-def _requested_reason(ends: TaskEnds, requested: Sequence[int]) -> str:
-    """Tasks were stopped or cancelled by request."""
-    first = requested[0]
-    more = f", and {len(requested) - 1} more" if len(requested) > 1 else ""
-    return f"`{ends.tasks[first].name}` was {ends.outcomes[first]} by user{more}"

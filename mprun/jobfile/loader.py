@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Comparisons
 from mprun.errors import (
-    MAX_TASKS,
     JobFileError,
     OutOfBudget,
     TooManyTasks,
-    UsageError,
     refuse_too_many,
 )
 from mprun.jobfile import job_checks, task_checks
-from mprun.jobfile.dependencies import MAX_DEPENDENCIES, DependencyError, link, refuse_vain_waits
-from mprun.jobfile.expansion import expand, least_counts, too_many
+from mprun.jobfile.dependencies import DependencyError, link, refuse_vain_waits
+from mprun.jobfile.expansion import expand, too_many
 from mprun.jobfile.interpolation import interpolate
 from mprun.jobfile.model import STANDARD_INPUT_PATH, Job, JoinEntry, Origin, Task
 from mprun.jobfile.names import NameIndex
@@ -187,10 +185,13 @@ class JobLoader:
         path = document.source.path
         inputs = self._param_inputs(document, params, options)
         scope, document = self.resolve_file(document, inputs, self._environment)
-        self._refuse_too_many(document)
+        root: Any = document.root
+        if any("uses" in merged(root, number) for number in range(len(root["tasks"]))):
+            from mprun.jobfile.recipe_counts import refuse_too_many_of
+
+            refuse_too_many_of(document, self.budget_for(document), self.checked_document)
         chain = ((os.path.realpath(path), path),)
         tasks = tuple(self.expand_tasks(document, scope, Inherited(env={}, job_env={}), chain))
-        root: Any = document.root
         raw = {key: node for key, node in root.items() if key != "tasks"}
         # Nothing may hold the tree when it is forgotten.
         del root
@@ -284,52 +285,6 @@ class JobLoader:
         if not any(instance.task.foreach is not None for instance in tasks):
             for document in self._documents.values():
                 document.tree.forget()
-
-    def _refuse_too_many(self, document: Document) -> None:
-        """Raise JobFileError if recipes multiply, before their tasks take up time and memory."""
-        # Of each file, the least numbers of tasks, of uses of recipes and of dependencies.
-        counts: dict[str, tuple[int, int, int]] = {}
-
-        def count(path: str, user: Document) -> tuple[int, int, int]:
-            if path not in counts:
-                counts[path] = (1, 0, 0)
-                counts[path] = least_counts(user, lambda name: count_recipe(user, name))
-            return counts[path]
-
-        def count_recipe(user: Document, name: str) -> tuple[int, int, int]:
-            from mprun.jobfile.recipes import recipe_path
-
-            if len(within) > MAX_RECIPE_DEPTH:
-                # Refused when it is expanded, too.
-                return 1, 0, 0
-            within.append(name)
-            try:
-                path = recipe_path(user, name)
-                return count(path, self.checked_document(path))
-            except (UsageError, JobFileError):
-                # Reported when the recipe is expanded, at the task that uses it.
-                return 1, 0, 0
-            finally:
-                within.pop()
-
-        within: list[str] = []
-        root: Any = document.root
-        if any("uses" in merged(root, number) for number in range(len(root["tasks"]))):
-            from mprun.jobfile.budget import MAX_RECIPE_DEPTH, MAX_USES
-
-            total, uses, needs = count(document.source.path, document)
-            if total > MAX_TASKS:
-                raise JobFileError([too_many(("tasks",), document, TooManyTasks(total))])
-            if uses > MAX_USES:
-                many = f"{uses:,}" if uses < 10**12 else f"over {10**12:,}"
-                error = TooManyTasks(f"too many uses of recipes: {many} (limit: {MAX_USES:,})")
-                raise JobFileError([too_many(("tasks",), document, error)])
-            if needs > MAX_DEPENDENCIES:
-                many = f"too many dependencies, groups expanded (limit: {MAX_DEPENDENCIES:,})"
-                raise JobFileError([too_many(("tasks",), document, TooManyTasks(many))])
-            self.budget_for(document).expect_uses(uses)
-
-    # ---- one file
 
     def _check(self, document: Document, *, is_job: bool) -> None:
         """Raise JobFileError if a document violates the schema or the checks of one file, or OutOfBudget."""

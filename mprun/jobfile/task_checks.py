@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, did_you_mean, quote, suggest
 from mprun.jobfile.dependencies import MAX_DEPENDENCIES, TOO_MANY_PATTERNS, cycle_message, find_cycle
-from mprun.jobfile.model import signal_name
 from mprun.jobfile.names import MAX_COMPARED, SortedNames
 from mprun.jobfile.references import has_references
 from mprun.jobfile.schema.job_schema import task_keys
@@ -59,25 +57,6 @@ _CHECKED_KEYS = (
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
 
 
-# signal(7), without those that only the kernel sends or that cannot ask a process to end.
-SIGNALS = frozenset(
-    {
-        "SIGABRT",
-        "SIGALRM",
-        "SIGCONT",
-        "SIGHUP",
-        "SIGINT",
-        "SIGKILL",
-        "SIGPIPE",
-        "SIGQUIT",
-        "SIGTERM",
-        "SIGUSR1",
-        "SIGUSR2",
-        "SIGWINCH",
-    }
-)
-
-
 def task_name(item: object, number: int) -> str:
     """The name of task `number` (from 0): its own, or `Process-N`."""
     if isinstance(item, dict) and isinstance(name := item.get("name"), str):
@@ -103,9 +82,17 @@ def check_keys(keys: Mapping, own: Any, name: str, daemon: object) -> list[tuple
     shown = f"task {quote(name[:50])}"
     return [
         *_daemon_key_errors({**own, **keys}, shown, daemon),
-        *_signal_errors(keys),
+        *_policy_errors(keys),
         *_pattern_errors(keys),
     ]
+
+
+def _policy_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
+    if isinstance(keys, Mapping) and "stop" in keys:
+        # Few jobs have it.
+        from mprun.jobfile.policy_checks import signal_errors
+
+        yield from signal_errors(keys)
 
 
 def _daemon_key_errors(own: Any, shown: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
@@ -123,14 +110,6 @@ def _daemon_key_errors(own: Any, shown: str, daemon: object) -> Iterator[tuple[P
         yield ("ready",), message, "add `daemon: true`"
 
 
-def _signal_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
-    stop = keys.get("stop") if isinstance(keys, Mapping) else None
-    name = stop.get("signal") if isinstance(stop, Mapping) else None
-    if isinstance(name, str) and "${" not in name and signal_name(name) not in SIGNALS:
-        help = suggest(name, [known.removeprefix("SIG") for known in SIGNALS], "signals")
-        yield ("stop", "signal"), f"unknown signal {quote(name)}", help
-
-
 def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
     for key, below in (("expect", "output"), ("ready", "log")):
         part = keys.get(key) if isinstance(keys, Mapping) else None
@@ -142,39 +121,6 @@ def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
 
         if problem := pattern_problem(pattern):
             yield (key, below), f"invalid regular expression in `{key}.{below}`: {problem}", ""
-
-
-def _exception_errors(keys: Any, is_command: bool) -> Iterator[tuple[Path, str, str]]:
-    """Exceptions of a command, which raises none, and names of what is not an exception."""
-    retry, expect = (keys.get(key) if isinstance(keys, Mapping) else None for key in ("retry", "expect"))
-    names = retry.get("exceptions") if isinstance(retry, Mapping) else None
-    if names is not None and is_command:
-        message = "`retry.exceptions` is only valid for a `target`: a command raises no exceptions"
-        yield ("retry", "exceptions"), message, "use `exit_codes`"
-        names = None
-    raises = expect.get("raises") if isinstance(expect, Mapping) else None
-    if raises is not None and is_command:
-        message = "`expect.raises` is only valid for a `target`: a command raises no exceptions"
-        yield ("expect", "raises"), message, "use `exit_code`"
-        raises = None
-    for number, name in enumerate(names if isinstance(names, Sequence) else ()):
-        yield from _not_an_exception(("retry", "exceptions", number), name)
-    yield from _not_an_exception(("expect", "raises"), raises)
-
-
-def _not_an_exception(path: Path, name: object) -> Iterator[tuple[Path, str, str]]:
-    """A name of Python's own that is not an exception, or differs from one only in its case."""
-    if not isinstance(name, str) or not name.isidentifier() or _is_exception(name):
-        return
-    same = next((one for one in vars(builtins) if one.lower() == name.lower() and _is_exception(one)), "")
-    if same or hasattr(builtins, name):
-        help = f"did you mean {quote(same)}?" if same else ""
-        yield path, f"{quote(name)} is not an exception", help
-
-
-def _is_exception(name: str) -> bool:
-    found = getattr(builtins, name, None)
-    return isinstance(found, type) and issubclass(found, BaseException)
 
 
 def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
@@ -441,9 +387,13 @@ class _Checks:
     def _exceptions(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("expect", "retry"):
             keys: Any = holder if isinstance(holder, Mapping) else {}
+            if "expect" not in keys and "retry" not in keys:
+                continue
+            from mprun.jobfile.policy_checks import exception_errors
+
             # A default may apply to targets alone.
             is_command = path[0] == "tasks" and ("command" in keys or self._is_command_by_default(keys))
-            for below, message, help in _exception_errors(holder, is_command):
+            for below, message, help in exception_errors(holder, is_command):
                 yield self._diagnostic((*path, *below), message, help)
 
     def _is_command_by_default(self, keys: Any) -> bool:
@@ -457,7 +407,7 @@ class _Checks:
 
     def _signals(self) -> Iterator[Diagnostic]:
         for path, holder in self._holders("stop"):
-            for below, message, help in _signal_errors(holder):
+            for below, message, help in _policy_errors(holder):
                 yield self._diagnostic((*path, *below), message, help)
 
     def _unknown(self, path: Path, name: str, key: bool = False) -> Diagnostic:

@@ -11,7 +11,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record.commands import command
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 from mprun.record.summary import RunSummary
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mprun.errors import UsageError
 from mprun.outcomes import Outcome
 from mprun.record.commands import command
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 from mprun.record.summary import RunSummary
 
 if TYPE_CHECKING:

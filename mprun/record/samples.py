@@ -17,7 +17,7 @@ from mprun.record.line_format import (
     says_succeeded,
     task_line_matcher,
 )
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -9,13 +9,10 @@ import time
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import quote
-from mprun.errors import RecordError, UsageError
+from mprun.errors import RecordError
 from mprun.record.state_files import Folder, NotOurs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from mprun.record.state_files import StateFile
 
 DEFAULT = ".mprun"
@@ -148,33 +145,6 @@ class RunDirectory:
     def artifacts_of(self, task: str) -> str:
         """The directory for a task's artifacts; only tasks that ask for it have one."""
         return f"{self.path}/{ARTIFACTS}/{file_name(task)}"
-
-    def make_artifacts(self, task: str) -> None:
-        """Create that directory. Raises UnusableDirectory."""
-        try:
-            made = self.folder.make(ARTIFACTS).make(file_name(task))
-            # A task may have put a link there, to have files written somewhere else.
-            made.require()
-            made.close()
-        except OSError as error:
-            raise UnusableDirectory(f"no directory for its artifacts: {error.strerror or error}") from None
-
-    def artifacts(self) -> Mapping[str, str]:
-        """The paths of the directories for artifacts that are not empty, by the task's name in file names.
-
-        What is in them is the tasks' own: no name of it is read, and no link followed.
-        """
-        found = {}
-        folder = self.folder.folder(ARTIFACTS)
-        with contextlib.suppress(OSError):
-            for name in folder.names():
-                with contextlib.suppress(OSError):
-                    of_task = folder.folder(name)
-                    if not of_task.is_empty():
-                        found[name] = of_task.path
-                    of_task.close()
-        folder.close()
-        return found
 
     def has_results(self) -> bool:
         """Whether any attempt has left a result file yet; the files are looked for until there is one."""
@@ -312,51 +282,3 @@ def create_run_or_temporary(state_dir: str, now: float) -> tuple[RunDirectory, s
 def is_run_id(name: str) -> bool:
     """Whether a name is a run id, as `create_run` makes them: UTC in milliseconds, and four hex digits."""
     return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
-
-
-def list_runs(state_dir: str, *, to_read: bool = True) -> Iterator[RunDirectory]:
-    """The runs of a state directory, newest first.
-
-    Raises UsageError if it cannot be read, or is not a directory that only this user can write
-    to. Only `to_read`, root may use that of another user: not to signal, change or remove something.
-    """
-    runs = Folder(os.path.abspath(state_dir), to_read=to_read).folder("runs")
-    try:
-        names = runs.names()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _refusal(state_dir, error) from None
-    for name in sorted(names, reverse=True):
-        directory = RunDirectory(os.path.join(state_dir, "runs", name), runs)
-        if directory.has_record():
-            yield directory
-
-
-def _refusal(state_dir: str, error: OSError) -> UsageError:
-    """The error for a state directory that cannot be used, with a remedy."""
-    if isinstance(error, NotOurs):
-        return UsageError(f"the state directory {state_dir} is not used: {error.strerror}; {error.remedy}")
-    return UsageError(f"the state directory {state_dir} cannot be read: {error.strerror}")
-
-
-def find_run(state_dir: str, run: str | None, *, to_read: bool = True) -> RunDirectory:
-    """The run with this id, or with the only id that begins with it; the newest run for None.
-
-    Raises UsageError if there is no such run, or more than one, and as `list_runs`.
-    """
-    known = list(list_runs(state_dir, to_read=to_read))
-    if not known:
-        raise UsageError(f"no runs in {state_dir} yet; start one with `mprun JOB`, or use `--state-dir`")
-    if run is None:
-        return known[0]
-    found = [one for one in known if one.run_id == run] or [
-        one for one in known if one.run_id.startswith(run)
-    ]
-    if len(found) != 1:
-        runs_found = f"{len(found)} runs" if found else "no run"
-        raise UsageError(
-            f"{runs_found} in {state_dir} with an id that begins with {quote(run)}; "
-            f"the newest run is {known[0].run_id}"
-        )
-    return found[0]

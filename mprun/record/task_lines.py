@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import decode
+from mprun.record import task_state
 from mprun.record.events import from_record
 from mprun.record.line_scanner import success_matcher
 from mprun.record.task_state import APPLIERS, TaskState
@@ -66,7 +66,7 @@ def add_line(task: TaskState, run: str, kind: str, time: str, facts: str, end: s
     return True
 
 
-def parse_lines(run: str, name: str, lines: str) -> TaskState:
+def _parse_lines(run: str, name: str, lines: str) -> TaskState:
     """The state of a task by the lines that are kept of it, with its events."""
     task = TaskState(name)
     parts = lines.split("\n")
@@ -76,11 +76,10 @@ def parse_lines(run: str, name: str, lines: str) -> TaskState:
     return task
 
 
-# A view asks for several facts about one task, and then for the next one. It does not change what it gets.
-parsed = lru_cache(maxsize=1)(parse_lines)
-
-
 def event_of_line(run: str, kind: str, time: str, name: str, facts: str) -> Any:
     """The event of a line that `line_finder` recognised."""
     record = decode(f"{{{facts[1:]}}}")
     return from_record({"event": f"task_{kind}", "time": time, "run": run, "task": name, **record})
+
+
+task_state.parse_lines = _parse_lines

@@ -128,8 +128,6 @@ class TaskState:
     def _unpack(self) -> None:
         """Make it changeable: it has not finished, or its record continues after its end."""
         if self.lines:
-            from mprun.record.task_lines import parse_lines
-
             parsed = parse_lines(self.run, self.name, self.lines)
             self._attempts, self._finished, self.lines = parsed._attempts, parsed._finished, ""
         if self._packed is not None:
@@ -166,11 +164,17 @@ def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any
     return attempt
 
 
-def _parsed(task: TaskState) -> TaskState:
-    # No run reads lines.
-    from mprun.record.task_lines import parsed
+def parse_lines(run: str, name: str, lines: str) -> TaskState:
+    """The state of a task by its lines: `task_lines.py`, which has them kept, replaces this."""
+    raise NotImplementedError
 
-    return parsed(task.run, task.name, task.lines)
+
+def _parsed(task: TaskState) -> TaskState:
+    return _last_parsed(task.run, task.name, task.lines)
+
+
+# A view asks for several facts about one task, and then for the next one. It does not change what it gets.
+_last_parsed = lru_cache(maxsize=1)(lambda *lines: parse_lines(*lines))
 
 
 # A view asks for several facts about one task, and then for the next task.

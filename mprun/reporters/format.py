@@ -10,8 +10,6 @@ from mprun.outcomes import TASK_OUTCOMES, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The kernel keeps 15 bytes of it, which may be control characters.
-_MAX_PROCESS_NAME = 30
 # Why a task was stopped or a run ended, where the record has a name for it.
 _REASONS = {
     "fail_fast": "fail-fast: another task failed",
@@ -77,15 +75,6 @@ def format_percent(share: float) -> str:
 def plural(number: int, thing: str, things: str = "") -> str:
     """A number of things: `1 task`, `2 tasks`."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
-
-
-def named_pids(pids: Sequence[int], names: Mapping[str, str] | None) -> list[str]:
-    """Processes by pid, and by the name of their program where it is known: `4711 (redis-server)`.
-
-    `names` may be those of a damaged record.
-    """
-    shown = ((pid, visible(str(names.get(str(pid)) or "")) if names else "") for pid in pids)
-    return [f"{pid} ({truncate(name, _MAX_PROCESS_NAME)})" if name else str(pid) for pid, name in shown]
 
 
 def join_names(names: Sequence[str], limit: int) -> str:

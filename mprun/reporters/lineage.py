@@ -18,7 +18,8 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.format import format_duration, format_reason, format_size, format_time, named_pids
+from mprun.reporters.format import format_duration, format_reason, format_size, format_time
+from mprun.reporters.process_names import named_pids
 from mprun.reporters.table import with_item
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from mprun.reporters.format import (
     format_duration,
     format_reason,
     format_size,
-    named_pids,
     pad,
     truncate,
     widest,
@@ -135,7 +134,7 @@ def is_incident(event: TaskFinished, state: RunState) -> bool:
 def orphans_of(task: TaskState) -> list[str]:
     """The processes, by pid and name, that the last attempt of a task had left running; they were killed."""
     exited = task.attempts[-1].exited if task.attempts else None
-    return [] if exited is None else named_pids(exited.orphans, exited.process_names)
+    return _named(exited.orphans, exited) if exited else []
 
 
 def is_by_request(event: TaskFinished) -> bool:
@@ -238,8 +237,17 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
 def _left_running(task: TaskState) -> str:
     """The processes that could not be killed at the ends of a task's attempts."""
     exits = [attempt.exited for attempt in task.attempts if attempt.exited]
-    left = [named for one in exits for named in named_pids(one.left_running, one.process_names)]
+    left = [named for one in exits for named in _named(one.left_running, one)]
     return f"; left running: {', '.join(left)}" if left else ""
+
+
+def _named(pids: Sequence[int], exited: TaskExited) -> list[str]:
+    if not pids:
+        return []
+    # Few tasks leave any.
+    from mprun.reporters.process_names import named_pids
+
+    return named_pids(pids, exited.process_names)
 
 
 def _lost_output(task: TaskState) -> str:

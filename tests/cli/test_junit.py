@@ -13,7 +13,7 @@ from support.report_records import large_run
 from support.runs import mprun, write
 
 from mprun.record import reader
-from mprun.record.state_dir import find_run
+from mprun.record.run_list import find_run
 from mprun.reporters import junit as junit_module
 from mprun.reporters.junit import junit, suite_of
 from mprun.reporters.task_places import TaskPlaces, checkout

@@ -19,7 +19,8 @@ from support.runs import eventually, finish, mprun, start, write
 
 from mprun.cli.report import pieces
 from mprun.record import reader
-from mprun.record.state_dir import RunDirectory, find_run
+from mprun.record.run_list import find_run
+from mprun.record.state_dir import RunDirectory
 
 WORK = """
     import os

@@ -10,7 +10,7 @@ from support.records import FINISHED, STARTED, record
 from mprun.errors import UnreadableRecord
 from mprun.record.flaky import RunEnds, TaskEnd, flaky_tasks, read_ends
 from mprun.record.retried import is_flaky
-from mprun.record.state_dir import list_runs
+from mprun.record.run_list import list_runs
 
 
 def ends(run, inputs="same", file="/job.yaml", **tasks):

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mprun.errors import RecordError, UsageError
+from mprun.record.run_list import find_run, list_runs
 from mprun.record.state_dir import (
     RunDirectory,
     create_run,
     create_run_or_temporary,
     file_name,
-    find_run,
-    list_runs,
 )
 
 NOON = 1767268800.25  # 2026-01-01 12:00:00.250 UTC

@@ -24,12 +24,12 @@ from mprun.reporters.format import (
     format_time,
     headline,
     join_names,
-    named_pids,
     pad,
     plural,
     resumed_line,
     truncate,
 )
+from mprun.reporters.process_names import named_pids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, format_exit
+from mprun.record.artifacts import artifacts
 from mprun.record.state_dir import file_name
-from mprun.reporters.format import format_duration, format_reason, format_size, named_pids, plural
+from mprun.reporters.format import format_duration, format_reason, format_size, plural
 from mprun.reporters.last_lines import last_lines
+from mprun.reporters.process_names import named_pids
 from mprun.reporters.report.report_data import shown
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def describe_failures(
     chosen = rows[:MAX_FAILURES]
     total = max(_SMALL_PAGE, min(_LARGE_PAGE, tasks * _PER_TASK))
     room = max(_MIN_TEXT, min(_MAX_TEXT, total // max(1, len(chosen))))
-    kept = directory.artifacts() if chosen else {}
+    kept = artifacts(directory) if chosen else {}
     found = [_describe(row, directory, room, log_command) for row in chosen]
     for failure, row in zip(found, chosen, strict=True):
         if (path := kept.get(file_name(row.task.name))) is not None:
