@@ -12,12 +12,12 @@ from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.record import events, lock
+from mprun.record.packed_details import pack_pairs, pack_values
 from mprun.record.reader import CorruptLine, read_lines
 from mprun.record.recorder import Recorder
 from mprun.record.recovery import infer_outcome
 from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, create_run, file_name
 from mprun.record.state_files import NotOurs
-from mprun.record.task_details import pack_pairs, pack_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
