@@ -82,7 +82,7 @@ class Paper:
         if self._running:
             self._answer(
                 *("exited", self._running.popleft(), now, 12345, 0, False),
-                *(0.001234567, 0.0012, 12345678, 1, (), False, "", "", (), 0),
+                *(0.001234567, 0.0012, 12345678, 1, (), False, "", "", (), 0, None),
             )
         while self._waiting and len(self._running) < self._at_once:
             request = self._waiting[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +17,7 @@ from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
-from mprun.reporters.door import CI_SERVICES, ci_service, guard_streams
+from mprun.reporters.door import CI_SERVICES, ci_service
 from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ def run(
     result = execute(plan, launcher, recorded_options(planning), running, dry_run=dry_run)
     code = result.exit_code
     if as_json:
+        from mprun.cli.show import print_run
+
         print_run(RunDirectory(result.directory))
     if dry_run and code == 0:
         has_targets = any(planned.task.target is not None for planned in plan.tasks)
@@ -89,17 +90,6 @@ def keep_stdout_for_programs(running: dict[str, Any], *, as_json: bool) -> None:
         running["output"] = "none"
 
 
-def print_run(directory: RunDirectory) -> None:
-    """Print a run as one JSON object, if it has a record."""
-    # A signal may have ended the run before it recorded anything, or a task may have removed its record.
-    if directory.has_record():
-        display.wait_for_readers()
-        from mprun.cli.show import read_run_in
-        from mprun.cli.views.run import show_json
-
-        show_json(*read_run_in(directory), sys.stdout)
-
-
 def execute(
     plan: Plan,
     launcher: tuple[int, int] | None,
@@ -115,9 +105,14 @@ def execute(
     """
     output, events = running["output"], running["events"]
     files = _run_files(running)
-    ci = _ci_reporter(running["ci"])
+    reporters: list[Callable[[api.Context], Reporter]] = []
+    service = ci_service() if running["ci"] == "auto" else running["ci"]
+    if service in CI_SERVICES[1:-1]:
+        # With what it imports, only for those who have it read.
+        from mprun.cli.ci_reporter import ci_reporter
+
+        reporters.append(ci_reporter(service))
     display.replace_standard_streams()
-    reporters: list[Callable[[api.Context], Reporter]] = [] if ci is None else [ci]
     consoles: list[Console] = []
     if events != "-":
         verbosity = -1 if running["quiet"] else running["verbose"]
@@ -162,19 +157,6 @@ def execute(
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         note(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
-
-
-def _ci_reporter(service: str) -> Callable[[api.Context], Reporter] | None:
-    """What makes the reporter for a CI service; None if there is none."""
-    if service == "auto":
-        service = ci_service()
-    if service not in CI_SERVICES[1:-1]:
-        return None
-    # With what it imports, only for those who have it read.
-    from mprun.reporters.ci import SERVICES
-
-    guard_streams(service)
-    return lambda context: SERVICES[service](context.directory, context.plan, warn)
 
 
 def _run_files(running: dict[str, Any]) -> RunFiles | None:

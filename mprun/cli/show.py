@@ -14,6 +14,7 @@ from mprun.errors import UsageError
 from mprun.record import reader
 from mprun.record.run_list import find_run
 from mprun.reporters.door import wants_colour
+from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -140,3 +141,13 @@ def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
     for description in damage:
         warn(f"{directory.events}: {description}, left out")
     return directory, state
+
+
+def print_run(directory: RunDirectory) -> None:
+    """Print a run that has just ended as one JSON object, if it has a record."""
+    # A signal may have ended the run before it recorded anything, or a task may have removed its record.
+    if directory.has_record():
+        display.wait_for_readers()
+        from mprun.cli.views.run import show_json
+
+        show_json(*read_run_in(directory), sys.stdout)

@@ -253,7 +253,8 @@ def test_any_locale_works(tmp_path):
     assert run.stdout == "Wörter | hi 跳舞\n"
     assert mprun("plan", "job.yaml", cwd=tmp_path, env=surroundings).code == 0
     events = mprun("job.yaml", "--events", "-", cwd=tmp_path, env=surroundings)
-    assert json.loads(events.stdout.splitlines()[1])["task"] == "Wörter"
+    started = [json.loads(line) for line in events.stdout.splitlines() if '"task_started"' in line]
+    assert [event["task"] for event in started] == ["Wörter"]
 
 
 @pytest.mark.parametrize("command", [[], ["plan"], ["validate"]])

@@ -102,15 +102,17 @@ def test_missing_and_hostile_files_of_a_failure_are_nulls(tmp_path):
         },
     }
     stamp = {key: STARTED[key] for key in ("time", "run")}
-    names = ("gone", "list", "odd", "text", "nul")
+    names = ("gone", "huge", "list", "odd", "text", "nul")
     ends = [{**stamp, **exited, "task": name, "attempt": 1} for name in names]
     record(tmp_path, [STARTED, *map(started, names), *ends])
     (results,) = (tmp_path / ".mprun" / "runs").glob("*")
     (results / "results").mkdir(exist_ok=True)
     frame = '  File "/a/work.py", line 12, in f\n'
     forged = {
+        # More than any that mprun writes.
+        "huge": {"type": "E", "message": "", "traceback": frame * 100_000},
         "list": [1],
-        "odd": {"type": 1, "message": {"a": 1}, "traceback": frame * 100_000},
+        "odd": {"type": 1, "message": {"a": 1}, "traceback": frame * 20_000},
         "text": {"type": "E", "message": "m\n" + frame, "traceback": 5},
         "nul": {"type": "E\0", "message": "x", "traceback": '  File "/a", line ' + "9" * 5000 + ", in f\n"},
     }
@@ -121,6 +123,7 @@ def test_missing_and_hostile_files_of_a_failure_are_nulls(tmp_path):
     assert schemas.refusals("show", value) == []
     errors = {task["task"]: task["error"] for task in value["tasks"]}
     assert (errors["gone"], errors["list"]) == (None, None)
+    assert errors["huge"]["message"] == "an error with more than 1 MiB, which is not read"
     assert (errors["odd"]["type"], errors["odd"]["file"], errors["odd"]["line"]) == ("", "/a/work.py", 12)
     assert len(errors["odd"]["traceback"]) == 65536
     assert (errors["text"]["traceback"], errors["text"]["line"]) == ("", None)

@@ -315,6 +315,7 @@ def test_empty_record_is_shown(desk):
         "tasks": [],
         "finished": None,
         "not_shown": None,
+        "repeat": None,
     }
 
 

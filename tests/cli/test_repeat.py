@@ -185,7 +185,9 @@ def test_no_copies_are_added_of_what_cannot_start(place, tasks, until):
     run = mprun("job.yaml", *until, "-j", 2, "--output", "none", cwd=place)
     assert time.monotonic() - begun < 20
     done = [event["outcome"] for event in run.of("task_finished") if event["task"] != "db"]
-    assert 2 < len(done) <= 12
+    # With `--until-failure`, the failure of the service may come before more copies are added.
+    least = 2 if "db" in tasks and until == ("--until-failure",) else 3
+    assert least <= len(done) <= 12
     assert {*done} <= {"skipped", "cancelled"}
 
 
