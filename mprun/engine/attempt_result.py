@@ -102,11 +102,18 @@ def limit_reached(limits: Limits | None, report: Exited, error: results.Failure 
         return f"limits.cpu_time of {limits.cpu_time:g}s was reached"
     if error is None:
         return ""
-    if limits.memory is not None and ("MemoryError" in error.names or error.errno == errno.ENOMEM):
+    if limits.memory is not None and _is_out_of_memory(error):
         return f"limits.memory of {size_text(limits.memory, ' ')} was reached"
     if limits.open_files is not None and error.errno == errno.EMFILE:
         return f"limits.open_files of {limits.open_files} was reached"
     return ""
+
+
+def _is_out_of_memory(error: results.Failure) -> bool:
+    if "MemoryError" in error.names or error.errno == errno.ENOMEM:
+        return True
+    # What CPython raises if it has no memory left for the MemoryError; seen on 3.12.
+    return error.type == "SystemError" and error.message == "error return without exception set"
 
 
 def _is_out_of_cpu_time(limit: float, report: Exited) -> bool:

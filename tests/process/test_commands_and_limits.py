@@ -445,12 +445,23 @@ def test_an_error_at_a_limit_is_reported(directory, method, name, limits, kind, 
     with Attempts(directory, method=method, targets=[(f"work:{name}", ())]) as attempts:
         ended = attempts.run(target=f"work:{name}", limits=limits)
         plain = attempts.run(command=("true",), limits=None)
-    assert (ended.code, ended.error["type"], plain.code) == (1, kind, 0)
-    assert f", in {name}\n" in ended.log
+    assert (ended.code, plain.code) == (1, 0)
+    # CPython 3.12 may have no memory left for the MemoryError, which depends on where its objects are.
+    lost = ended.error == {"type": "SystemError", "message": "error return without exception set"}
+    if not lost or kind != "MemoryError":
+        assert ended.error["type"] == kind
+        assert f", in {name}\n" in ended.log
     assert reason(ended, limits) == message
     # Without the limit the reason does not mention it.
     assert reason(ended, None) == "exit 1"
     assert reason(ended, Limits(nice=1)) == "exit 1"
+
+
+def test_a_memory_error_that_python_has_lost_is_the_limit_of_memory():
+    lost = Failure(type="SystemError", message="error return without exception set")
+    assert limit_reached(Limits(memory=128 * MIB), None, lost) == "limits.memory of 128 MiB was reached"
+    other = Failure(type="SystemError", message="unknown opcode")
+    assert limit_reached(Limits(memory=128 * MIB), None, other) == ""
 
 
 @every_start_method
