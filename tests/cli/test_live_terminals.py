@@ -128,6 +128,12 @@ def test_tiny_and_large_terminals_show_what_they_have_room_for(desk, columns, ro
         assert (b"\x1b[K" in screen.bytes) == (rows > 2)
 
 
+def of_the_run(rows):
+    """The rows from the head of the run up to what the shell prints after it, and maybe a prompt then."""
+    begin = next(number for number, row in enumerate(rows) if row.startswith("job: 9 tasks"))
+    return rows[begin : rows.index("done")]
+
+
 @pytest.mark.skipif(not shutil.which("script"), reason="there is no script")
 def test_script_records_what_was_shown_and_nothing_else(desk):
     put(desk, HOLD)
@@ -144,8 +150,7 @@ def test_script_records_what_was_shown_and_nothing_else(desk):
         screen.type("cat typescript; echo d''one\n")
         screen.wait_for(lambda: "done" in screen.lines())
         played = [row for row in screen.all_lines() if row and not row.startswith("Script ")]
-    begin = next(number for number, row in enumerate(shown) if row.startswith("job: 9 tasks"))
-    assert played[-len(shown[begin:]) :] == shown[begin:]
+    assert of_the_run(played) == of_the_run(shown)
 
 
 @pytest.mark.skipif(not shutil.which("less"), reason="there is no less")
