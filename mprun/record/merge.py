@@ -18,9 +18,10 @@ from mprun.record.recorder import Recorder
 from mprun.record.recovery import infer_outcome
 from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, create_run, file_name
 from mprun.record.state_files import NotOurs
+from mprun.record.task_details import TaskDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mprun.record.shards import ShardRun
     from mprun.record.state_dir import RunDirectory
@@ -169,7 +170,8 @@ def _seconds(shards: Sequence[ShardRun]) -> float:
 def _all_events(
     shards: Sequence[ShardRun], ends: Mapping[str, _End], run: str, finished: events.RunFinished
 ) -> Iterator[events.Event]:
-    names = _in_order([shard.state.plan_names() for shard in shards])
+    # The record of a single task may have no plan.
+    names = _in_order([shard.state.plan_names() or [*shard.state.tasks] for shard in shards])
     first = min(shards, key=lambda shard: shard.started.time).started
     hosts = dict.fromkeys(shard.started.host for shard in shards)
     options = {key: value for key, value in first.options.items() if key not in ("partition", "division")}
@@ -266,28 +268,30 @@ def _plans(shards: Sequence[ShardRun], names: list[str], time: str, run: str) ->
     owners = {name: one for one in reversed(details) for name in one.numbers}
     first = 0
     for group, part in parts.items():
-        known = [name for name in part if name in owners]
-        needs = [_needs(name, owners, numbers) for name in known]
+        needs = [_needs(name, owners[name], numbers) if name in owners else () for name in part]
         yield events.TasksPlanned(
             time=time,
             run=run,
             group=group,
-            tasks=tuple(known),
+            tasks=tuple(part),
             items={
                 name: shard.state.items[name]
                 for shard in shards
-                for name in known
+                for name in part
                 if name in shard.state.items
             },
             needs=tuple(needs) if any(needs) else (),
-            resources=pack_values(first, [owners[name].tokens(owners[name].numbers[name]) for name in known]),
-            env=pack_values(first, [owners[name].variables(owners[name].numbers[name]) for name in known]),
+            resources=pack_values(first, [_values(name, owners, TaskDetails.tokens) for name in part]),
+            env=pack_values(first, [_values(name, owners, TaskDetails.variables) for name in part]),
         )
-        first += len(known)
+        first += len(part)
 
 
-def _needs(name: str, owners: Mapping[str, Any], numbers: Mapping[str, int]) -> tuple[Any, ...]:
-    owner = owners[name]
+def _values(name: str, owners: Mapping[str, TaskDetails], read: Callable[[TaskDetails, int], Any]) -> Any:
+    return read(owners[name], owners[name].numbers[name]) if name in owners else ()
+
+
+def _needs(name: str, owner: TaskDetails, numbers: Mapping[str, int]) -> tuple[Any, ...]:
     pairs = owner.own_needs(owner.numbers[name])
     named = ((owner.names[number], condition) for number, condition in pairs)
     return pack_pairs(sorted((numbers[need], condition) for need, condition in named if need in numbers))

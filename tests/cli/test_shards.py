@@ -304,3 +304,14 @@ def test_of_forty_tasks_the_longest_shard_is_hardly_longer_than_it_must_be(tmp_p
     assert done.code == 0, done.stderr
     shown, _ = ends(tmp_path)
     assert shown["finished"]["counts"] == {"succeeded": 40}
+
+
+def test_a_shard_of_one_task_has_its_place_in_the_plan(place):
+    """The record of a single task has no plan, and its number must not be that of another task."""
+    tasks = "[{name: a, command: 'true'}, {name: b, command: 'true'}"
+    write(place, job=f"tasks: {tasks}, {{name: c, command: 'true', depends_on: b}}]")
+    for number in (1, 2):
+        run(place, "--partition", f"slice:{number}/2", "--state-dir", f"shard-{number}")
+    assert mprun("merge", "shard-1", "shard-2", "-o", "whole", cwd=place).code == 0
+    begun, planned, *_ = read_events(newest_run(place / "whole").events)
+    assert (begun["tasks"], planned["tasks"], planned["needs"]) == (3, ["a", "b", "c"], [[], [], [1]])
