@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def final_reason(ends: TaskEnds, ended: Verdict, state: RunState) -> str:
-    """The reason of a run, also if it failed although no task did."""
+    """The reason of a run that has `lacking`, `flaky_failing` or `requested` tasks."""
     if ended.lacking:
         return _lacking_reason(ends, ended.lacking, state)
     if ended.flaky_failing:
         return _flaky_reason(ends, ended.flaky_failing)
-    return _requested_reason(ends, ended.requested) if ended.requested else ended.reason
+    return _requested_reason(ends, ended.requested)
 
 
 def _lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> str:
