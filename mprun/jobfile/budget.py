@@ -66,6 +66,9 @@ MAX_VARIANTS = 125_000
 # Tasks that are aliases of others: 250,000 fit into a file of 1 MiB, and take up 180 MB.
 MAX_ALIASES = 100_000
 
+# Where a task or param has its pattern. Most have none: there may be 100,000, so one lookup is made for all.
+_KEYS_WITH_PATTERNS = frozenset({"pattern", "expect", "ready"})
+
 # Recipes inside of recipes.
 MAX_RECIPE_DEPTH = 64
 # Uses of recipes, as far as they are known before any is expanded, and beyond these.
@@ -239,7 +242,7 @@ def _patterns_of(root: Any) -> Iterator[tuple[str, int]]:
             mark = root.marks_of(key)[0]  # type: ignore[attr-defined]
             holders += [(one, mark) for one in (node.values() if key == "params" else (node,))]
     for holder, mark in holders:
-        if isinstance(holder, dict):
+        if isinstance(holder, dict) and not _KEYS_WITH_PATTERNS.isdisjoint(holder):
             parts = ((holder, "pattern"), (holder.get("expect"), "output"), (holder.get("ready"), "log"))
             for part, below in parts:
                 pattern = part.get(below) if isinstance(part, dict) else None

@@ -96,6 +96,9 @@ MANY_CHARACTERS = 1000
 # Tasks of a file; for more, compiling a constructor saves time.
 _MIN_TASKS_TO_COMPILE_INIT = 1000
 
+# Where numbers may stand for texts.
+_KEYS_WITH_NUMBERS = frozenset({"command", "env", "ready"})
+
 
 class JobLoader:
     """Reads the files of one job, each once, and expands their tasks."""
@@ -288,6 +291,8 @@ class JobLoader:
 
     def _check(self, document: Document, *, is_job: bool) -> None:
         """Raise JobFileError if a document violates the schema or the checks of one file, or OutOfBudget."""
+        # First: each of the others goes through all tasks.
+        self._count_aliases(document)
         holders = list(_holders_of_numbers(document.root))
         if holders:
             # Most jobs have none.
@@ -309,12 +314,11 @@ class JobLoader:
             diagnostics += unknown_tokens(document)
         if diagnostics:
             raise JobFileError(diagnostics)
-        self._count_aliases(document)
 
     def _count_aliases(self, document: Document) -> None:
-        """Raise OutOfBudget if too many tasks are aliases of others."""
-        tasks: Any = document.root["tasks"]  # type: ignore[index]
-        if len(tasks) > MANY_TASKS:
+        """Raise OutOfBudget if too many tasks are aliases of others; takes any tree."""
+        tasks = document.root.get("tasks") if isinstance(document.root, Mapping) else None
+        if isinstance(tasks, list) and len(tasks) > MANY_TASKS:
             self.budget_for(document).count_aliases(tasks, document.source)
 
     def _spend_defaults(self, document: Document) -> None:
@@ -531,7 +535,7 @@ def _holders_of_numbers(root: Any) -> Iterator[Mapping]:
         return
     tasks = root.get("tasks")
     for holder in (root, root.get("defaults"), *(tasks if isinstance(tasks, list) else ())):
-        if isinstance(holder, Mapping):
+        if isinstance(holder, Mapping) and not _KEYS_WITH_NUMBERS.isdisjoint(holder):
             command, env = holder.get("command"), holder.get("env")
             if not (command is None or type(command) is str or _all_strings(command)) or not (
                 env is None or _all_strings(env)
