@@ -1,8 +1,7 @@
-"""The command `mprun`: forks the launcher if there is a job to run, then reads the command line.
+"""The command `mprun`: forks the launcher if there is a job to run, then reads the command line."""
 
-The launcher is forked first, because a fork costs time for each page that the process has, and
-because launcher and engine then import their modules at the same time, each on a core.
-"""
+# The launcher is forked first, because a fork costs time for each page that the process has, and
+# because launcher and engine then import their modules at the same time, each on a core.
 
 import os
 import sys
@@ -12,12 +11,11 @@ _launcher = 0
 
 
 def end_at_signals() -> None:
-    """Have a signal that ends a run end this process at once and without a word, until there is a run.
-
-    An exception could be raised in any import, and be lost there or become a traceback.
-    """
+    """Have a signal that ends a run end this process at once and without a word, until there is a run."""
+    # An exception could be raised in any import, and be lost there or become a traceback.
     # Not `signal`, which takes a millisecond to import: this comes first.
     import _signal  # type: ignore[import-not-found]
+    import _thread
 
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
         # nohup(1) ignores SIGHUP on purpose.
@@ -25,7 +23,11 @@ def end_at_signals() -> None:
             _signal.signal(number, _end)
     # Before it runs a script, Python looks whether that is an archive. It prints an interrupt that comes
     # meanwhile like any other exception, and then runs the script.
-    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+    # So it does with one that came at the end of an import, in the callback that forgets the lock of the
+    # module: then the lock is still there. Another thread may be about to forget one.
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    lost = not _thread._count() and None in [lock() for lock in [*locks.values()]]
+    if lost or getattr(sys, "last_type", None) is KeyboardInterrupt:
         _end(_signal.SIGINT, None)
 
 
@@ -74,11 +76,9 @@ BOTH_NEED = (
 
 
 def import_nothing_from_here() -> None:
-    """Take the working directory off the import path, which `python -m` puts at its head, as `-P` would.
-
-    Modules of the job are imported by the launcher, which adds the directory again. If PYTHONPATH has it,
-    it stays: that is the user's own choice.
-    """
+    """Take the working directory off the import path, which `python -m` puts at its head, as `-P` would."""
+    # Modules of the job are imported by the launcher, which adds the directory again. If PYTHONPATH has it,
+    # it stays: that is the user's own choice.
     try:
         here = os.getcwd()
     except OSError:
@@ -88,11 +88,8 @@ def import_nothing_from_here() -> None:
 
 
 def open_standard_descriptors() -> None:
-    """Open each of the descriptors 0 to 2 that is closed (`mprun JOB >&-`) on /dev/null.
-
-    Else the next file or socket would get its number, and a task would write its output there.
-    Raises OSError.
-    """
+    """Open each of the descriptors 0 to 2 that is closed (`mprun JOB >&-`) on /dev/null. Raises OSError."""
+    # Else the next file or socket would get its number, and a task would write its output there.
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
