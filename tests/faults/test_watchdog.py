@@ -140,6 +140,50 @@ def test_no_turn_of_the_loop_sleeps(tmp_path, suspends):
     pytest.fail(found["where"])
 
 
+@pytest.mark.timeout(120)
+def test_no_turn_sleeps_over_a_large_result(tmp_path):
+    """(C52) What reads it, or makes it of all that `capture` keeps, computes, and does not wait."""
+    write(
+        tmp_path,
+        work="""
+            def large():
+                return "x" * (32 << 20)
+
+            def size(value):
+                return len(value)
+            """,
+        job="""
+            tasks:
+              - {name: large, target: "work:large"}
+              - {name: text, command: "head -c 16777216 /dev/zero | tr '\\\\0' x", capture: text}
+              - {name: lines, command: "yes | head -c 16777216", capture: lines}
+              - {name: of large, target: "work:size", args: ["${tasks.large.result}"]}
+              - {name: of text, target: "work:size", args: ["${tasks.text.result}"]}
+              - {name: of lines, target: "work:size", args: ["${tasks.lines.result}"]}
+              - {name: expected, target: "work:large", expect: {result: "${tasks.text.result}"},
+                  depends_on: of large, allow_failure: true}
+            """,
+    )
+    for number in range(3):
+        process = subprocess.run(
+            [sys.executable, ROOT / "tests/support/watchdog.py", "job.yaml", "-q", "--output", "none"],
+            cwd=tmp_path,
+            env=environment(MPRUN_STATE_DIR=str(number)),
+            capture_output=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        events = read_events(newest_run(tmp_path / str(number)).events)
+        ends = {event["task"]: event for event in events if event["event"] == "task_finished"}
+        sizes = [ends[f"of {name}"]["result"] for name in ("large", "text", "lines")]
+        assert sizes == [32 << 20, 16 << 20, 8 << 20]
+        assert ends["expected"]["outcome"] == "failed"
+        found = json.loads((tmp_path / "turns").read_text())
+        if found["longest"] < LONGEST_SECONDS:
+            return
+    pytest.fail(found["where"])
+
+
 def _events(path: Path):
     return read_events(newest_run(path / ".mprun").events)
 
