@@ -87,8 +87,12 @@ def _stop_tasks(
 ) -> dict[str, list[str]]:
     """Stop some tasks and wait until they have ended; the engine's answer."""
     answer = control.stop_tasks(directory, tasks)
-    for name in answer["finished"]:
-        say(f"{quote(name)} had already finished")
+    if len(answer["finished"]) > _MAX_NAMES:
+        # Of a task that is repeated there may be thousands.
+        say(f"{join_names(answer['finished'], _MAX_NAMES)} had already finished")
+    else:
+        for name in answer["finished"]:
+            say(f"{quote(name)} had already finished")
     _wait_for_tasks(directory, answer["stopped"], say)
     return answer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.engine.signals import REQUEST, SUSPEND, StopSignals, signal_name
@@ -10,10 +9,12 @@ from mprun.executors.base import ExecutorLost, Suspended
 from mprun.scheduling.instructions import USER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from mprun.clock import Clock
     from mprun.engine.signals import SignalInbox
+    from mprun.engine.stop_requests import Request
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Executor, Report
     from mprun.record.state_dir import RunDirectory
@@ -46,14 +47,13 @@ SUSPEND_TIMEOUT_SECONDS = 2.0
 # The signals of two clients may arrive together, and then one by one: only a signal that comes so many
 # seconds after a request, without one, asks what the tasks are doing.
 SAME_REQUEST_SECONDS = 1.0
-# Among so many names the client looks for one that an unknown name may mean.
-MAX_KNOWN_NAMES = 10_000
 
 
 class ControlRequests:
     """The requests of one run.
 
-    `stopped_tasks` are the numbers of the tasks that were stopped by request, one by one.
+    `stopped_tasks` are the numbers of the tasks that were stopped by request, one by one. `on_stop` is called
+    with the names in such a request.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ControlRequests:
         # When requests were read last.
         self._requested = float("-inf")
         self.stopped_tasks: set[int] = set()
+        self.on_stop: Callable[[list[str]], None] | None = None
 
     @property
     def signal(self) -> tuple[int, str] | None:
@@ -95,14 +96,16 @@ class ControlRequests:
     def _handle_requests(self, loop: Loop) -> None:
         try:
             # Few runs get any.
-            from mprun.engine import control
+            from mprun.engine import control, stop_requests
         except (ImportError, OSError):
             # There is no free descriptor. The client reports that the run does not answer.
             return
         found = False
-        for request, names in control.read_requests(self._directory):
+        for file, names in control.read_requests(self._directory):
             found = True
-            control.write_answer(request, self._stop_tasks(loop, names))
+            request = stop_requests.Request(names, self._table, self._scheduler.outcomes)
+            self._stop_tasks(loop, request)
+            control.write_answer(file, request.answer())
         now = self._clock.now()
         if found:
             self._requested = now
@@ -131,20 +134,9 @@ class ControlRequests:
         self._clock.pause(began, self._clock.now())
         self._executor.resume()
 
-    def _stop_tasks(self, loop: Loop, names: list[str]) -> dict[str, list[str]]:
-        """Stop the named tasks that have not finished; the answer to the request."""
-        found = {name: self._table.names.resolve(name) for name in names}
-        numbers = dict.fromkeys(number for resolved in found.values() for number in resolved)
-        instances = [one for number in numbers for one in self._table.instances(number)]
-        outcomes = self._scheduler.outcomes
-        finished = [number for number in instances if outcomes[number] is not None]
-        to_stop = [number for number in instances if outcomes[number] is None]
-        self.stopped_tasks.update(to_stop)
-        loop.act(self._scheduler.stop_tasks(to_stop, self._clock.timed()))
-        unknown = [name for name, resolved in found.items() if not resolved]
-        return {
-            "stopped": [self._table.tasks[number].name for number in to_stop],
-            "finished": [self._table.tasks[number].name for number in finished],
-            "unknown": unknown,
-            "known": list(islice(self._table.names.all(), MAX_KNOWN_NAMES)) if unknown else [],
-        }
+    def _stop_tasks(self, loop: Loop, request: Request) -> None:
+        """Stop the tasks of a request that have not finished."""
+        self.stopped_tasks.update(request.to_stop)
+        if self.on_stop is not None:
+            self.on_stop(request.known)
+        loop.act(self._scheduler.stop_tasks(request.to_stop, self._clock.timed()))

@@ -140,6 +140,7 @@ class Engine:
             self._copy_feed = CopyFeed(
                 plan, plan.repetition, self._scheduler, self._table, self._clock, self.act, warn
             )
+            self._requests.on_stop = self._copy_feed.stop
         # What has happened and what was decided since the last `publish`, in this order.
         self._facts: list[Fact] = []
         # What of that was not published yet: each turn does some of it.

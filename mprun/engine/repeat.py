@@ -112,7 +112,8 @@ class CopyFeed:
         self._look_ahead(now)
         while scheduler.unfinished < self._slots + self._waiting and scheduler.end_reason is None:
             if self._copies.is_over:
-                self._warn("no more copies are added: none of the last ones could start")
+                if not self._copies.stopped:
+                    self._warn("no more copies are added: none of the last ones could start")
                 self._act(scheduler.expect_no_tasks(now))
                 return
             first = len(self._table.tasks)
@@ -129,6 +130,10 @@ class CopyFeed:
             if None not in scheduler.outcomes[first : first + len(tasks)]:
                 # Such as after the failure of a service: copies could be added without an end.
                 self._copies.leave_out_last()
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Add no more copies of the tasks that a user has stopped by these names."""
+        self._copies.stop(names)
 
     def _expanded_groups(self) -> dict[int, dict[int, PlannedTask]] | None:
         """The instances of each group that was expanded; None while a group may yet be."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mprun.jobfile.names import NameIndex
 from mprun.scheduling.repetition import blocks, copied_groups, copy_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mprun.jobfile.model import Needs
     from mprun.scheduling.plan import Plan, PlannedTask
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class MoreCopies:
     """Plans the copies that are added during a run; the plan has the first of each task.
 
-    `is_over` is whether none are left: `leave_out_last` was called after a block of each component.
+    `is_over` is whether none are left: `leave_out_last` was called after a block of each component, or they
+    were stopped. `stopped` has the names of the tasks that are not repeated any more.
     """
 
     def __init__(self, plan: Plan, repetition: Repetition, random_of: RandomOf) -> None:
@@ -31,6 +33,7 @@ class MoreCopies:
         for planned in plan.tasks:
             if planned.copy:
                 self._first.setdefault(planned.name.rpartition("@")[0], planned)
+        self.stopped: set[str] = set()
         self._left_out: set[int] = set()
         self._last = 0
 
@@ -49,6 +52,25 @@ class MoreCopies:
         """Plan no more copies of the component of which the last block was."""
         self._left_out.add(self._last)
 
+    def stop(self, names: Sequence[str]) -> None:
+        """Plan no more copies of what these names, groups or patterns mean, nor of what depends on it."""
+        # There is no copy 0: it has the names that each later one has.
+        later = [self._copy(name, 0) for name in self._first]
+        index = NameIndex(later)
+        for name in names:
+            self.stopped.update(later[number].name.rpartition("@")[0] for number in index.resolve(name))
+        while more := {
+            name for name in self._first if name not in self.stopped and self._needs_stopped(name)
+        }:
+            self.stopped |= more
+        for number, component in enumerate(self._components):
+            if self.stopped.issuperset(component):
+                self._left_out.add(number)
+
+    def _needs_stopped(self, name: str) -> bool:
+        needed = (self._plan.tasks[number] for number, _ in self._first[name].needs)
+        return any(one.copy and one.name.rpartition("@")[0] in self.stopped for one in needed)
+
     def next_block(
         self, first_number: int, instances: Mapping[int, Mapping[int, PlannedTask]]
     ) -> list[PlannedTask]:
@@ -59,7 +81,8 @@ class MoreCopies:
         block = next(block for block in self._blocks if block.component not in self._left_out)
         self._last = block.component
         names = self._components[block.component]
-        entries = [(names[place], copy) for place in block.order for copy in block.copies]
+        running = [names[place] for place in block.order if names[place] not in self.stopped]
+        entries = [(name, copy) for name in running for copy in block.copies]
         numbers = {entry: first_number + place for place, entry in enumerate(entries)}
         needs = {entry: self._needs(*entry, numbers, instances) for entry in entries}
         needed_by: dict[int, list[tuple[int, str]]] = {}
@@ -68,19 +91,19 @@ class MoreCopies:
                 needed_by.setdefault(need, []).append((numbers[entry], condition))
         found = []
         for name, copy in entries:
-            first = self._first[name]
-            # Of a copy's groups, the first half are those of its task, and the one in the middle is that.
-            groups = first.groups[: len(first.groups) // 2]
             found.append(
-                first.replace(
-                    name=copy_name(name, copy),
-                    groups=copied_groups(name, groups, copy),
-                    copy=copy,
+                self._copy(name, copy).replace(
                     needs=needs[name, copy],
                     needed_by=tuple(needed_by.get(numbers[name, copy], ())),
                 )
             )
         return found
+
+    def _copy(self, name: str, copy: int) -> PlannedTask:
+        first = self._first[name]
+        # Of a copy's groups, the first half are those of its task, and the one in the middle is that.
+        groups = copied_groups(name, first.groups[: len(first.groups) // 2], copy)
+        return first.replace(name=copy_name(name, copy), groups=groups, copy=copy)
 
     def _needs(
         self,

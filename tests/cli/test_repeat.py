@@ -8,7 +8,7 @@ import time
 import pytest
 from support import schemas
 from support.records import read
-from support.runs import mprun, write
+from support.runs import complete_lines, eventually, mprun, newest_run, read_events, start, write
 
 WORK = """
     import os
@@ -204,6 +204,51 @@ def test_copies_are_added_until_the_time_is_over(place):
     assert sorted(planned) == sorted(done)
     assert run.one("run_started")["options"]["repeat_for"] == 0.5
     assert run.one("run_finished")["duration"] >= 0.5
+
+
+def started(place):
+    """The names of the copies that have started, in order."""
+    directory = newest_run(place / ".mprun")
+    events = complete_lines(directory.events) if directory else []
+    return [event["task"] for event in events if event["event"] == "task_started"]
+
+
+@pytest.mark.parametrize("name", ["first", "fir*", "first@*"])
+def test_a_stopped_task_is_not_repeated_any_more_nor_what_depends_on_it(name, place):
+    write(
+        place,
+        job="""
+        tasks:
+          - {name: first, target: work:fixture}
+          - {name: second, target: work:fixture, depends_on: first}
+          - {name: sound, target: work:sound}
+        """,
+    )
+    process = start("job.yaml", "--repeat-for", "40s", "-j", 2, "--output", "none", cwd=place)
+    eventually(lambda: "second@9" in started(place))
+    stopped = mprun("stop", name, cwd=place)
+    assert stopped.code == 0, stopped.stderr
+    # The many that have finished are not named.
+    assert len(stopped.stderr.splitlines()) < 40, stopped.stderr
+    before = len(started(place))
+    eventually(lambda: len(started(place)) > before + 30)
+    assert {name.partition("@")[0] for name in started(place)[before:]} == {"sound"}
+    # The last ones: the run ends without a word, long before its time.
+    assert mprun("stop", "sound", cwd=place).code == 0
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert b"no more copies" not in stderr
+
+
+def test_a_stopped_copy_is_one_copy(place):
+    write(place, job="tasks: [{name: slow, command: '[ $MPRUN_COPY = 4 ] && exec sleep 60; sleep 0.1'}]")
+    process = start("job.yaml", "--repeat-for", "4s", "-j", 2, "--output", "none", cwd=place)
+    eventually(lambda: "slow@4" in started(place))
+    assert mprun("stop", "slow@4", cwd=place).code == 0
+    process.communicate(timeout=20)
+    assert len(started(place)) > 8
+    ends = [e for e in read_events(newest_run(place / ".mprun").events) if e["event"] == "task_finished"]
+    assert {event["task"] for event in ends if event["outcome"] == "stopped"} == {"slow@4"}
 
 
 def test_until_failure_ends_at_the_first_one(place):
