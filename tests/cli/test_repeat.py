@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import time
+from pathlib import Path
 
 import pytest
 from support import schemas
@@ -209,7 +210,7 @@ def test_copies_are_added_until_the_time_is_over(place):
 def started(place):
     """The names of the copies that have started, in order."""
     directory = newest_run(place / ".mprun")
-    events = complete_lines(directory.events) if directory else []
+    events = complete_lines(Path(directory.events)) if directory else []
     return [event["task"] for event in events if event["event"] == "task_started"]
 
 
