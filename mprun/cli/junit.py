@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
 
-# A job file of more tasks takes too long to read again, only to know their lines.
-_MAX_TASKS = 10_000
-
 
 def _pieces(directory: RunDirectory, plan: Plan | None) -> Iterator[str]:
     state, _ = reader.read_state(directory)
     if plan is None:
-        plan = read_plan(state, _MAX_TASKS)
+        plan = read_plan(state)
     places = TaskPlaces(plan, state, checkout(os.environ, os.getcwd()))
     alive = reader.run_outcome(directory, state) == Outcome.RUNNING
     yield junit(directory, state, places, alive=alive).decode()

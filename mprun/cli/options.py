@@ -63,7 +63,7 @@ def planning_options(command: Command) -> Command:
     """
     from mprun.jobfile.model import FLAKY_POLICIES, START_METHODS
 
-    return _grouped(
+    return grouped_options(
         command,
         "planning",
         click.option(
@@ -179,9 +179,8 @@ def running_options(command: Command) -> Command:
     """
     from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
     from mprun.reporters.console import OUTPUTS, PROGRESS
-    from mprun.reporters.door import CI_SERVICES
 
-    return _grouped(
+    return grouped_options(
         command,
         "running",
         click.option(
@@ -220,6 +219,26 @@ def running_options(command: Command) -> Command:
             envvar="MPRUN_EVENTS",
             help="Write a copy of the record's events to FILE; - is stdout.",
         ),
+        *result_options(),
+        click.option(
+            "--import-timeout",
+            callback=to_timeout,
+            # As a text, so that the help shows 60s, not 60.0.
+            default=f"{IMPORT_TIMEOUT_SECONDS:g}s",
+            show_default=True,
+            envvar="MPRUN_IMPORT_TIMEOUT",
+            metavar="DURATION",
+            help="How long the imports of the targets may take: seconds, or 1m30s.",
+        ),
+        STATE_DIR,
+    )
+
+
+def result_options() -> tuple[Callable[[Command], Command], ...]:
+    """The options that say who is told about a run at its end."""
+    from mprun.reporters.door import CI_SERVICES
+
+    return (
         click.option(
             "--report",
             metavar="FILE",
@@ -252,21 +271,10 @@ def running_options(command: Command) -> Command:
             envvar="MPRUN_OTLP",
             help="Write the run as OTLP/JSON, for OpenTelemetry, to FILE at its end; - is stdout.",
         ),
-        click.option(
-            "--import-timeout",
-            callback=to_timeout,
-            # As a text, so that the help shows 60s, not 60.0.
-            default=f"{IMPORT_TIMEOUT_SECONDS:g}s",
-            show_default=True,
-            envvar="MPRUN_IMPORT_TIMEOUT",
-            metavar="DURATION",
-            help="How long the imports of the targets may take: seconds, or 1m30s.",
-        ),
-        STATE_DIR,
     )
 
 
-def _grouped(command: Command, argument: str, *options: Callable[[Command], Command]) -> Command:
+def grouped_options(command: Command, argument: str, *options: Callable[[Command], Command]) -> Command:
     """Give a command options whose values it takes together, as a dict in one argument."""
 
     @wraps(command)

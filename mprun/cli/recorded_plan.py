@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused", "partition"}
 
 
-def read_plan(state: RunState, max_tasks: int) -> Plan | None:
-    """The plan of a run of at most so many tasks; None if it cannot be had any more.
+# A job file of more tasks takes too long to read again, only to know their lines.
+_MAX_TASKS = 10_000
+
+
+def read_plan(state: RunState) -> Plan | None:
+    """The plan of a run; None if it cannot be had any more, or takes too long.
 
     The record does not have it. Nothing is imported or started.
     """
     started = state.started
     if started is None or started.file == STANDARD_INPUT_PATH:
         return None
-    if max(len(state.tasks), started.tasks) > max_tasks:
+    if max(len(state.tasks), started.tasks) > _MAX_TASKS:
         return None
     if not started.files or not all(_is_file(one) for one in started.files):
         return None

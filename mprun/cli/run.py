@@ -13,11 +13,10 @@ from mprun.cli.messages import note, say, warn
 from mprun.cli.options import json_option, planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
-from mprun.errors import UsageError
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
-from mprun.reporters.door import CI_SERVICES, ci_service
+from mprun.reporters.door import ci_service
 from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
@@ -73,21 +72,17 @@ def run(
     return code
 
 
-# The options that name a file about the run, which is written at its end.
-_FILES = ("report", "junit", "trace", "otlp")
-
-
 def keep_stdout_for_programs(running: dict[str, Any], *, as_json: bool) -> None:
     """Change the options of a run so that stdout has only what a program is to read, if anything is.
 
     Raises UsageError if that is more than one thing.
     """
-    asked = ["`--json`"] if as_json else []
-    asked += [f"`--{name} -`" for name in ("events", *_FILES) if running[name] == "-"]
-    if len(asked) > 1:
-        raise UsageError(f"{asked[0]} and {asked[1]} both write to stdout; use one of them")
-    if asked and running["events"] != "-":
-        running["output"] = "none"
+    if as_json or "-" in running.values():
+        # Most runs have nothing for a program.
+        from mprun.cli.run_files import is_stdout_for_program
+
+        if is_stdout_for_program(running, as_json=as_json) and running["events"] != "-":
+            running["output"] = "none"
 
 
 def execute(
@@ -106,8 +101,7 @@ def execute(
     output, events = running["output"], running["events"]
     files = _run_files(running)
     reporters: list[Callable[[api.Context], Reporter]] = []
-    service = ci_service() if running["ci"] == "auto" else running["ci"]
-    if service in CI_SERVICES[1:-1]:
+    if service := ci_service(running["ci"]):
         # With what it imports, only for those who have it read.
         from mprun.cli.ci_reporter import ci_reporter
 
@@ -157,6 +151,10 @@ def execute(
     if result.outcome == Outcome.INTERRUPTED and not RunDirectory(result.directory).has_record():
         note(f"interrupted ({signal_name(result.exit_code - 128)}): nothing was started")
     return result
+
+
+# The options that name a file about the run, which is written at its end.
+_FILES = ("report", "junit", "trace", "otlp")
 
 
 def _run_files(running: dict[str, Any]) -> RunFiles | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.cli.messages import warn
 from mprun.cli.output_file import check_different, check_path, print_whole, write_whole
 from mprun.diagnostics import quote
-from mprun.errors import MprunError
+from mprun.errors import MprunError, UsageError
 from mprun.reporters.outlet import display
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ FORMATS: dict[str, Callable[[], Format]] = {
 }
 
 
+def is_stdout_for_program(options: dict[str, Any], *, as_json: bool) -> bool:
+    """Whether stdout has only what a program is to read. Raises UsageError if that is more than one thing."""
+    asked = ["`--json`"] if as_json else []
+    asked += [f"`--{name} -`" for name in ("events", *FORMATS) if options.get(name) == "-"]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[0]} and {asked[1]} both write to stdout; use one of them")
+    return bool(asked)
+
+
 class RunFiles:
     """The files that the options of a run ask for; `options` has all of them by name."""
 
@@ -65,7 +74,7 @@ class RunFiles:
             if path != "-":
                 check_path(path, FORMATS[name](), f"--{name}")
 
-    def write(self, directory: RunDirectory, plan: Plan) -> None:
+    def write(self, directory: RunDirectory, plan: Plan | None = None) -> None:
         """Write them: the run has ended. What goes wrong is a warning, because the run has its exit code."""
         for name, path in self._wanted if directory.has_record() else ():
             kind = FORMATS[name]()

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact, visible
+from mprun.outcomes import Outcome
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.events import RunFinished
 from mprun.reporters import table
@@ -39,12 +40,12 @@ _MAX_MESSAGE, _MAX_TITLE = 500, 200
 class CiReporter:
     """Shows a CI service the failures of a run; see `mprun.reporters.base.Reporter`.
 
-    `plan` has the places of the tasks; `warn` gets a text if the summary cannot be written.
+    `plan` has the places of the tasks, if it is known; `warn` gets a text if the summary cannot be written.
     """
 
     interval: float | None = None
 
-    def __init__(self, directory: RunDirectory, plan: Plan, warn: Callable[[str], None]) -> None:
+    def __init__(self, directory: RunDirectory, plan: Plan | None, warn: Callable[[str], None]) -> None:
         self._directory = directory
         self._plan = plan
         self._warn = warn
@@ -150,15 +151,17 @@ def error_commands(
 ) -> Iterator[str]:
     """An annotation of GitHub for each failed task, and one for all that are too many.
 
-    If the run failed although no task did, one says why.
+    One says why the run did not succeed if that is not what tasks did, such as a shard that is missing.
     """
-    for task in failed[:MAX_ERRORS]:
-        yield _error(places.of(task.name), task.name, table.outcome_words(task))
-    if len(failed) > MAX_ERRORS:
-        more = plural(len(failed) - MAX_ERRORS, "more task")
-        yield _error(TaskPlace(), _job(state), f"{more} failed; the log of this step names all")
-    if not failed and run.exit_code:
+    room = MAX_ERRORS
+    if run.exit_code and (not failed or run.outcome != Outcome.FAILED):
+        room -= 1
         yield _error(TaskPlace(), _job(state), f"{run.outcome}: {run.reason}" if run.reason else run.outcome)
+    for task in failed[:room]:
+        yield _error(places.of(task.name), task.name, table.outcome_words(task))
+    if len(failed) > room:
+        more = plural(len(failed) - room, "more task")
+        yield _error(TaskPlace(), _job(state), f"{more} failed; the log of this step names all")
 
 
 def _job(state: RunState) -> str:

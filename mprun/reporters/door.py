@@ -17,12 +17,17 @@ from typing import IO, Any
 
 from mprun.diagnostics import is_visible, redact, visible
 
-# The values of `--ci`; `auto` is what `ci_service` says.
+# The values of `--ci`; `auto` is the one that runs mprun.
 CI_SERVICES = ("auto", "github", "gitlab", "none")
 
 
-def ci_service() -> str:
-    """The CI service whose runner reads stdout and stderr, and obeys commands in them; empty for none."""
+def ci_service(choice: str = "auto") -> str:
+    """The CI service whose runner reads stdout and stderr, and obeys commands in them; empty for none.
+
+    With a value of `--ci`, the one that is to be told about a run.
+    """
+    if choice != "auto":
+        return choice if choice != "none" else ""
     for variable, service in (("GITHUB_ACTIONS", "github"), ("GITLAB_CI", "gitlab")):
         if os.environ.get(variable):
             return service
@@ -65,28 +70,11 @@ class Door(io.TextIOWrapper):
 def open_door() -> None:
     """Put the door in front of stdout and stderr."""
     service = ci_service()
-    sys.stdout, sys.stderr = _door(sys.stdout, service), _door(sys.stderr, service)
+    sys.stdout, sys.stderr = put_door(sys.stdout, service), put_door(sys.stderr, service)
 
 
-def guard_streams(service: str) -> None:
-    """Neutralise the commands of a CI service in stdout and stderr, whatever the environment says."""
-    sys.stdout, sys.stderr = _guarded(sys.stdout, service), _guarded(sys.stderr, service)
-
-
-def _guarded(stream: IO[str], service: str) -> IO[str]:
-    buffer: Any = getattr(stream, "buffer", None)
-    if buffer is None or hasattr(buffer, "add_service"):
-        if buffer is not None:
-            buffer.add_service(service)
-        return stream
-    door = _door(stream, service)
-    if isinstance(door, Door):
-        door.is_json = getattr(stream, "is_json", False)
-        door.buffer.is_json = door.is_json  # type: ignore[attr-defined]  # the guard
-    return door
-
-
-def _door(stream: IO[str], service: str) -> IO[str]:
+def put_door(stream: IO[str], service: str) -> IO[str]:
+    """A door in front of a stream, and behind it the guard if a CI service reads it."""
     buffer: Any = getattr(stream, "buffer", None)
     if buffer is None:
         return stream

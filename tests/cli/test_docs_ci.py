@@ -152,14 +152,15 @@ def test_the_hook_checks_the_files_that_it_names_in_one_process(tmp_path):
 def test_the_shards_of_a_matrix_are_merged(tmp_path):
     section = re.search(r"^## Shards\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
     jobs = yaml.safe_load(re.search(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1])["jobs"]
-    (of_shard,), of_merge = scripts(jobs["shard"]), scripts(jobs["merge"])
-    assert of_merge[0] == "mprun merge shards"
+    (of_shard,), (of_merge,) = scripts(jobs["shard"]), scripts(jobs["merge"])
 
     def sh(script, **variables):
         return subprocess.run(
             ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script}'],
             cwd=tmp_path,
-            env=environment(**SERVICES["GitHub Actions"], **variables),
+            env=environment(
+                **(SERVICES["GitHub Actions"] | {"GITHUB_WORKSPACE": str(tmp_path)}), **variables
+            ),
             capture_output=True,
             text=True,
             timeout=50,
@@ -177,7 +178,13 @@ def test_the_shards_of_a_matrix_are_merged(tmp_path):
         # As upload-artifact and download-artifact do.
         shutil.move(tmp_path / ".mprun" / "runs", tmp_path / "shards" / f"shard-{number}")
     assert codes == [0, 0, 1]
-    assert [sh(script).returncode for script in of_merge] == [1, 0, 0]
+    (tmp_path / "summary.md").unlink()
+    merged = sh(of_merge)
+    assert merged.returncode == 1
+    assert re.findall(r"^::error file=(.*?),line=\d+,title=(.*?)::", merged.stderr, re.MULTILINE) == [
+        ("jobs/smoke.yaml", "checkout")
+    ]
+    assert "2 succeeded (1 flaky), 1 failed, 1 stopped" in (tmp_path / "summary.md").read_text()
     (suite,) = xunit2.JUnitXml.fromfile(str(tmp_path / "junit.xml"))
     assert sorted(case.name for case in suite) == ["checkout", "search", "shop", "start page"]
     assert [case.name for case in suite if not case.is_passed] == ["checkout"]

@@ -1,6 +1,7 @@
 """Shards of a job: a partition of its tasks, and one run of their records."""
 
 import json
+import re
 import shutil
 
 import jsonschema
@@ -315,3 +316,89 @@ def test_a_shard_of_one_task_has_its_place_in_the_plan(place):
     assert mprun("merge", "shard-1", "shard-2", "-o", "whole", cwd=place).code == 0
     begun, planned, *_ = read_events(newest_run(place / "whole").events)
     assert (begun["tasks"], planned["tasks"], planned["needs"]) == (3, ["a", "b", "c"], [[], [], [1]])
+
+
+def on_github(place, *arguments, **env):
+    """Merge the shards as a step of GitHub Actions does; the command, its annotations, the step's summary."""
+    summary = place / "summary.md"
+    summary.unlink(missing_ok=True)
+    env = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_WORKSPACE": str(place),
+        "GITHUB_STEP_SUMMARY": str(summary),
+    } | env
+    done = mprun("merge", *arguments, cwd=place, env=env)
+    errors = re.findall(r"^::error .*$", done.stderr, re.MULTILINE)
+    return done, errors, summary.read_text() if summary.exists() else ""
+
+
+def test_a_merged_run_is_shown_to_ci_as_a_run_is(tmp_path):
+    run_shards(tmp_path, BROKEN="3")
+    done, errors, summary = on_github(tmp_path, "shards", "--junit", "junit.xml", "--report", "report.html")
+    assert done.code == 1, done.stderr
+    assert errors == [
+        "::error file=job.yaml,line=4,title=base::failed: exit 1 (RuntimeError: no base)",
+        "::error file=job.yaml,line=8,title=bad::failed: exit 1 (AssertionError)",
+    ]
+    groups = re.findall(r"^::group::(.*)\n((?:.*\n)*?)::endgroup::$", done.stderr, re.MULTILINE)
+    assert [title.partition(":")[0] for title, _ in groups] == ["base", "bad"]
+    assert "base of 3\n" in groups[0][1]
+    assert summary.startswith("### all\n\nfailed ")
+    assert len(re.findall(r"^\| <code>", summary, re.MULTILINE)) == 8
+    assert "RuntimeError: no base" in summary
+    # The same as afterwards, and the table as ever.
+    assert (tmp_path / "report.html").read_text().count("no base")
+    assert read(tmp_path, "export", "--junit", "again.xml")[0] == 0
+    assert (tmp_path / "again.xml").read_text() == (tmp_path / "junit.xml").read_text()
+    assert 'file="job.yaml" line="8"' in (tmp_path / "junit.xml").read_text()
+    assert re.search(r"^base +failed", done.stdout, re.MULTILINE)
+
+
+def test_what_ci_is_shown_of_merged_shards_can_be_chosen(tmp_path):
+    run_shards(tmp_path)
+    done, errors, summary = on_github(tmp_path, "shards", "--ci", "none", MPRUN_JUNIT="junit.xml")
+    assert (done.code, errors, summary) == (1, [], "")
+    assert (tmp_path / "junit.xml").exists()
+    done = mprun("merge", "shards", "--ci", "gitlab", "--junit", "-", cwd=tmp_path)
+    assert "section_start:" in done.stderr
+    assert xunit2.JUnitXml.fromstring(done.stdout.encode()).failures == 1
+    done = mprun("merge", "shards", "--json", "--ci", "github", cwd=tmp_path)
+    assert json.loads(done.stdout)["outcome"] == "failed"
+    assert "\n::error file=job.yaml,line=8,title=bad::" in done.stderr
+
+
+def test_no_name_in_merged_shards_is_a_command_for_a_service_that_was_chosen(tmp_path):
+    run_shards(tmp_path, of=1, job="tasks: [{name: '::error title=evil::x', command: exit 1}]")
+    done = mprun("merge", "shards", "--ci", "github", cwd=tmp_path)
+    assert "\n: :error title=evil::x  failed" in done.stdout
+    assert re.findall("^::error", done.stdout + done.stderr, re.MULTILINE) == ["::error"]
+
+
+def test_a_shard_that_is_missing_is_an_annotation_beside_those_of_the_tasks(tmp_path):
+    tasks = "\n".join(f"      - {{name: t{number}, command: exit 1}}" for number in range(24))
+    run_shards(tmp_path, of=2, numbers=[1], job=f"tasks:\n{tasks}")
+    done, errors, summary = on_github(tmp_path, "shards")
+    assert done.code == 1
+    assert errors[0] == "::error title=job::interrupted: shard 2 of 2 is missing"
+    assert (len(errors), errors[-1]) == (
+        10,
+        "::error title=job::4 more tasks failed; the log of this step names all",
+    )
+    assert "interrupted (shard 2 of 2 is missing)" in summary
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--junit", "-", "--json"], "`--json` and `--junit -` both write to stdout"),
+        (["--junit", "-", "--report", "-"], "`--report -` and `--junit -` both write to stdout"),
+        (["--junit", "missing/junit.xml"], "cannot write `--junit missing/junit.xml`: its directory"),
+        (["--junit", "job.yaml"], "would overwrite `job.yaml`"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_shards_are_merged(tmp_path, options, message):
+    run_shards(tmp_path)
+    done = merge(tmp_path, "shards", *options)
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert not (tmp_path / ".mprun").exists()
