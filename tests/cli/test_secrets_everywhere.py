@@ -136,6 +136,36 @@ def test_no_key_shows_a_secret(form, tmp_path, monkeypatch):
     assert {name: one for name, one in zip(accepted, found, strict=True) if one} == {}
 
 
+LATER = (
+    *(["export", f"--{name}=-"] for name in FILES[1:]),
+    *(["report", "-o-"], ["show", "-v"], ["show", "--json"], ["tree"], ["logs"]),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_later_command_shows_a_secret_that_no_task_has_said(form, tmp_path, monkeypatch):
+    """It does not know the secret any more, so the record, logs and results must not have it."""
+    monkeypatch.setattr(diagnostics, "_secrets", set())
+    monkeypatch.setenv(*next(iter(ENV.items())))
+    write(tmp_path, work="def give(*a, **k): pass\ndef fail(*a, **k): raise ValueError('no')\n")
+    job = {"params": PARAM, "env": {"T": form}, "tasks": []}
+    for name, one in put(form):
+        if one.keys() == {"params", "tasks"} and one["params"] == PARAM:
+            (tmp_path / "job.yaml").write_text(json.dumps(one))
+            # What depends on a name is tried in a file of its own, above.
+            if not refusal(tmp_path) and len(one["tasks"]) == 1:
+                job["tasks"].append({**one["tasks"][0], "name": f"{len(job['tasks'])} {name}"})
+    assert len(job["tasks"]) > 8
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    run = mprun("job.yaml", cwd=tmp_path, env=ENV)
+    assert len(run.of("task_finished")) == len(job["tasks"])
+    (tmp_path / "job.yaml").unlink()
+    printed = side_by_side(lambda words: start(*words, cwd=tmp_path).communicate()[0].decode(), LATER)
+    found = {" ".join(words): text for words, text in zip(LATER, printed, strict=True)}
+    assert all(found.values())
+    assert leaks({**found, **texts_of(tmp_path)}) == {}
+
+
 def command_lines():
     """The command lines of all processes, by pid."""
     found = {}
