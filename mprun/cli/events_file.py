@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from mprun.cli.messages import warn
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from mprun.scheduling.plan import Plan
 
 
+# How long a FIFO may have no reader, as when a shell starts both at once, and how often that is tried.
+_WAIT_SECONDS = 5.0
+_RETRY_SECONDS = 0.02
+
+
 def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Context], Reporter]:
     """What makes the reporter that writes the events to a file, or to standard output for `-`.
 
@@ -40,10 +47,28 @@ def events_reporter(path: str, plan: Plan, state_dir: str) -> Callable[[api.Cont
         raise UsageError(f"`--events` would write {quote(path)} among the records of runs; name another file")
     try:
         _check_content(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = _open(path)
     except OSError as error:
         raise UsageError(f"cannot write --events {path}: {error.strerror}") from None
     return lambda context: _reporter(descriptor, path, _record(context))
+
+
+def _open(path: str) -> int:
+    """Open a file to write. Raises OSError, and UsageError for a FIFO that no process reads."""
+    flags, until = os.O_WRONLY | os.O_CREAT, time.monotonic() + _WAIT_SECONDS
+    # To open a FIFO waits for a reader, before anything starts and without a limit.
+    while True:
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+        if time.monotonic() > until:
+            raise UsageError(f"no process reads the FIFO {quote(path)} of `--events`; start its reader first")
+        time.sleep(_RETRY_SECONDS)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _check_content(path: str) -> None:

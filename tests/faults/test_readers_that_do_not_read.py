@@ -340,6 +340,24 @@ def test_a_late_reader_of_events_gets_all_of_them(tmp_path):
     assert run.code == 0
 
 
+def test_a_fifo_for_events_is_waited_for_before_the_start_but_not_forever(tmp_path):
+    """(C52) Python's own way to open it waits without a limit."""
+    write(tmp_path, job="tasks: [{command: touch begun}]")
+    os.mkfifo(tmp_path / "fifo")
+    process = start("job.yaml", "-q", "--events", "fifo", cwd=tmp_path)
+    time.sleep(0.5)
+    assert not (tmp_path / "begun").exists()
+    shown = (tmp_path / "fifo").read_bytes()
+    run = finish(process, tmp_path / ".mprun")
+    assert run.code == 0, run.stderr
+    assert [json.loads(line) for line in shown.splitlines()] == run.events
+    (tmp_path / "begun").unlink()
+    refused = mprun("job.yaml", "--events", "fifo", cwd=tmp_path)
+    assert refused.code == 2
+    assert "no process reads the FIFO `fifo` of `--events`; start its reader first" in refused.stderr
+    assert not (tmp_path / "begun").exists()
+
+
 def test_the_descriptions_that_the_shell_shares_keep_their_flags(tmp_path):
     """(C52) O_NONBLOCK on them would break the other processes that write there."""
     write(tmp_path, job=FLOOD)
