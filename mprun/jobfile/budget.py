@@ -267,5 +267,8 @@ def node_count(node: Any, counts: dict[int, int] | None = None) -> int:
     if id(node) not in counts:
         values = node.values() if isinstance(node, dict) else node
         more = len(node) if isinstance(node, dict) else 0
-        counts[id(node)] = 1 + more + sum([node_count(value, counts) for value in values])
+        # Most have no other below them, and take no call each.
+        below = [value for value in values if isinstance(value, (dict, list, tuple))]
+        plain = len(node) - len(below)
+        counts[id(node)] = 1 + more + plain + sum([node_count(value, counts) for value in below])
     return counts[id(node)]

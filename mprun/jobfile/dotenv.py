@@ -55,6 +55,11 @@ def read_env_file(path: str) -> tuple[dict[str, str], bytes]:
     errors: dict[int, DotenvError] = {}
     at = 0
     while at < len(text):
+        plain = _PLAIN_LINE.match(text, at)
+        if plain is not None:
+            variables[plain[1]] = plain[2]
+            at = plain.end()
+            continue
         try:
             at = _read_line(text, at, variables)
         except DotenvError as error:
@@ -90,6 +95,8 @@ def _diagnostics(path: str, text: str, errors: dict[int, DotenvError]) -> Iterat
 
 # What comes before a value: with a valid name, and without one.
 _ASSIGNMENT = re.compile(r"(\s*(?:export\s+)?)([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*", re.ASCII)
+# A line whose value has no quotes, no white space and no NUL, as most: there may be 100,000.
+_PLAIN_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)=((?:[^\s'\"\0][^\s\0]*)?)\n")
 _BEGIN = re.compile(r"\s*(?:export\s+)?", re.ASCII)
 
 

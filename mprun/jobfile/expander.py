@@ -23,6 +23,7 @@ from mprun.jobfile.references import (
     compiled,
     reference_diagnostic,
     references,
+    refers,
 )
 from mprun.jobfile.resolution import TYPED_KEYS, Resolver, require_type, resolve
 from mprun.jobfile.schema import job_schema
@@ -196,7 +197,7 @@ class Expander:
         refuse_too_many(len(items))
         from mprun.jobfile.matrix import item_suffix
 
-        self._items_refer = next(references(items), None) is not None
+        self._items_refer = refers(items)
         self._is_plain = not self._items_refer
         if not self._axes:
             self._axes = ("item",)

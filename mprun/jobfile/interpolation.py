@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic
 from mprun.jobfile.references import (
     LATE_KEYS,
+    PLAIN_TYPES,
     Reference,
     ReferenceProblem,
     Template,
@@ -15,6 +16,7 @@ from mprun.jobfile.references import (
     has_references,
     reference_diagnostic,
     references,
+    refers,
 )
 from mprun.jobfile.resolution import resolve
 from mprun.jobfile.schema import job_schema
@@ -157,7 +159,9 @@ class Interpolator:
         copy = Sequence()
         copy.marks = []
         for number, child in enumerate(node):
-            filled = self.fill((*path, number), child, node.marks[number])
+            # Most have no reference, and there may be 100,000.
+            is_plain = type(child) in PLAIN_TYPES and not (type(child) is str and "${" in child)
+            filled = child if is_plain else self.fill((*path, number), child, node.marks[number])
             if filled is UNRESOLVED:
                 return UNRESOLVED
             copy.append(filled)
@@ -187,7 +191,7 @@ class Interpolator:
         except ReferenceProblem as error:
             self.diagnostics.append(reference_diagnostic(self._document, path, error))
             return UNRESOLVED
-        left = None if isinstance(value, str) else next(references(value), None)
+        left = next(references(value), None) if refers(value) else None
         is_list = path[-1] == "foreach"
         if left is not None and left.root == "tasks":
             if is_list:
@@ -250,12 +254,15 @@ def is_unresolved(value: object) -> bool:
 
 def marked(value: Any, mark: int) -> Any:
     """A plain value as a tree of the document; all its nodes have the same mark."""
+    # Not a call for each value: there may be 100,000.
     if isinstance(value, dict):
-        mapping = Mapping({key: marked(child, mark) for key, child in value.items()})
+        mapping = Mapping(
+            {key: one if type(one) in PLAIN_TYPES else marked(one, mark) for key, one in value.items()}
+        )
         mapping.marks = [mark] * (2 * len(mapping))
         return mapping
     if isinstance(value, (list, tuple)):
-        sequence = Sequence(marked(child, mark) for child in value)
+        sequence = Sequence([one if type(one) in PLAIN_TYPES else marked(one, mark) for one in value])
         sequence.marks = [mark] * len(sequence)
         return sequence
     return value

@@ -100,16 +100,17 @@ class _Matrix:
         indexes = {key: index for index, key in enumerate(axes)}
         self._added = _Entries(indexes)
         self._left_out = _Entries(indexes)
-        for number, entry in enumerate(include):
-            self._added.add(number, self._forms(entry))
-        for number, entry in enumerate(exclude):
-            if entry.keys() <= indexes.keys():
-                self._left_out.add(number, self._forms(entry))
         for entry in include:
             for key in entry:
                 indexes.setdefault(key, len(indexes))
+        # Before any entry is looked at closely.
         if len(indexes) * len(include) > MAX_STEPS:
             raise TooManyCombinations(f"too many keys in `include`: {len(indexes):,}")
+        for number, entry in enumerate(include):
+            self._added.add(number, self._forms(entry))
+        for number, entry in enumerate(exclude):
+            if entry.keys() <= axes.keys():
+                self._left_out.add(number, self._forms(entry))
         self.keys = tuple(indexes)
         self._indexes = indexes
         self._refuse_too_many()

@@ -50,7 +50,9 @@ class SortedNames:
             last = bisect_right(self._names, prefix, first, key=lambda name: name[: len(prefix)])
             return self._names[first:last]
         self.compared += len(self._names)
-        return list(filter(compile_glob(pattern), self._names))
+        # What few names contain, which takes a fifth of the time to find out.
+        piece = max(pattern.replace("?", "*").split("*"), key=len)
+        return list(filter(compile_glob(pattern), [name for name in self._names if piece in name]))
 
 
 class NameIndex:

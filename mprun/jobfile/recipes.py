@@ -9,7 +9,7 @@ from mprun.diagnostics import quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.model import SiblingDependency
-from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, compiled, references
+from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, compiled, refers
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, Inherited, mark_of_key
@@ -135,7 +135,7 @@ def _inputs(
             raise JobFileError([locate.unresolved_diagnostic(task, "with", error)]) from None
         # Before all of it is looked at: a list may be in many places of it.
         budget.spend_param(known[name])
-        if contains_secret(closure) or next(references([known[name]]), None) is not None:
+        if contains_secret(closure) or refers(known[name]):
             closures[name] = closure
     hidden = {name for name, closure in closures.items() if contains_secret(closure)}
     of_reference = {name for name, node in nodes.items() if isinstance(node, Reference)}
@@ -193,7 +193,7 @@ def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], r
 
     def enclosed(node: Any) -> Any:
         """The node itself, or its closure if it has references, which the recipe's scope cannot resolve."""
-        return node if next(references([node]), None) is None else _closure(node, instance)
+        return _closure(node, instance) if refers(node) else node
 
     own_env = (keys.get("env") or {}).keys()
     env = {name: enclosed(value) for name, value in task.env.items()}

@@ -38,6 +38,9 @@ LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "forea
 # Keys that may contain a secret; the others are shown and recorded.
 SECRET_KEYS = frozenset({"args", "kwargs", "command", "env", "when", "with"})
 
+# The types of values that contain no others: a list may have 100,000, not worth a call each.
+PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+
 # Characters of a reference: each of its parts is copied several times.
 _MAX_REFERENCE = 4096
 # Characters of an unclosed reference that an error marks.
@@ -242,6 +245,8 @@ def _parse_token(
         raise ReferenceProblem(f"a reference has more than {_MAX_REFERENCE:,} characters")
     if token[1] is not None:
         found = 0 if source is None else _mark_in(source, mark, token, len(token[0]), places)
+        if "${" not in token[1]:
+            return _placed(token[1], prefix, source, found)
         return _reference(token[1], prefix, source, found)
     if token.string.startswith("${{", token.start()):
         inner = token.string[token.start() + 3 :].partition("}")[0].strip()
@@ -268,11 +273,9 @@ def _mark_in(source: SourceText, mark: int, token: re.Match[str], length: int, p
 
     `places` has the positions of the tokens in the file, by those in the string, once they were needed.
     """
-    text, start, piece = (
-        source.lines.text,
-        mark >> composer.MARK_SHIFT,
-        token.string[token.start() :][:length],
-    )
+    text, start = source.lines.text, mark >> composer.MARK_SHIFT
+    # One slice: of a string of a megabyte, all that follows would be copied for each of its references.
+    piece = token.string[token.start() : token.start() + length]
     # Most strings are written as they are, from the first character or after a quote.
     for position in (start + token.start(), start + token.start() + 1):
         if text.startswith(piece, position):
@@ -425,12 +428,32 @@ def references(node: Any) -> Iterator[Reference]:
             yield one.replace(closure=node) if bound else one
     elif isinstance(node, dict):
         for key, value in node.items():
-            if not isinstance(key, str):
+            if type(key) not in PLAIN_TYPES:
                 yield from references(key)
-            yield from references(value)
+            if type(value) not in PLAIN_TYPES:
+                yield from references(value)
     elif isinstance(node, (list, tuple)):
         for item in node:
-            yield from references(item)
+            if type(item) not in PLAIN_TYPES:
+                yield from references(item)
+
+
+def refers(node: Any) -> bool:
+    """Whether a compiled tree has a reference; what is in many places of it is looked at once."""
+    return _may_refer(node, set())
+
+
+def _may_refer(node: Any, seen: set[int]) -> bool:
+    if isinstance(node, (dict, list, tuple)):
+        if id(node) in seen:
+            return False
+        seen.add(id(node))
+        if isinstance(node, dict):
+            node = [key for key in node if not isinstance(key, str)] + list(node.values())
+        return any(_may_refer(one, seen) for one in node if type(one) not in PLAIN_TYPES)
+    if isinstance(node, Closure):
+        return _may_refer(node.node, seen)
+    return isinstance(node, (Reference, Template)) and next(references(node), None) is not None
 
 
 def reference_diagnostic(

@@ -19,6 +19,7 @@ from mprun.jobfile.references import (
     has_references,
     reference_diagnostic,
     references,
+    refers,
 )
 from mprun.jobfile.resolution import Resolver, as_text, contains_secret, resolve
 from mprun.jobfile.syntax.document import sha256, span_of
@@ -169,7 +170,7 @@ class _ScopeResolver:
             try:
                 nodes[name] = compiled(raw, "", self._document.source, declared.marks[2 * number + 1])
                 value = resolve(nodes[name], outside)
-                if next(references([value]), None) is None:
+                if not refers(value):
                     found[name] = value
                 # Else another root than `env`, which the checks of references report.
             except ReferenceProblem as error:

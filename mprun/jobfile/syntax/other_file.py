@@ -36,6 +36,9 @@ def has_tasks(keys: Iterable[object]) -> bool:
 
 def _is_tasks(word: str) -> bool:
     tasks = "tasks"
+    # One letter more, less or other leaves the beginning or the end, and a file may have 100,000 words.
+    if not word.startswith("ta") and not word.endswith("ks"):
+        return len(word) == len(tasks) and sorted(word) == sorted(tasks)
     if len(word) == len(tasks):
         return sum(map(str.__ne__, word, tasks)) <= 1 or sorted(word) == sorted(tasks)
     short, long = sorted((word, tasks), key=len)
