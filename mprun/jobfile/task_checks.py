@@ -153,6 +153,8 @@ class _Checks:
         self._find_places()
         self._expanded: dict[str, list[str]] = {}
         self._sorted: SortedNames | None = None
+        # The dependencies of the defaults, once a task has them.
+        self._defaults_resolved: list[tuple[str, list[str]]] | None = None
 
     def _find_places(self) -> None:
         tasks_with_key, kinds = self._tasks_with_key, frozenset(RUN_KEYS)
@@ -312,6 +314,9 @@ class _Checks:
         of_all = "depends_on" in self._defaults()
         for number in range(len(self._tasks)) if of_all else self._tasks_with_key["depends_on"]:
             name = self._names[number]
+            if of_all and (count := self._add_defaults(number, needs, MAX_DEPENDENCIES - total)) >= 0:
+                total += count
+                continue
             for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
                     yield self._diagnostic(path, f"task {quote(name)} depends on itself", "remove it", key)
@@ -342,6 +347,39 @@ class _Checks:
             # Another cycle has none of its tasks.
             for name in cycle[:-1]:
                 needs.pop(name, None)
+
+    def _add_defaults(self, number: int, needs: dict[str, list[str]], most: int) -> int:
+        """Add the dependencies of a task that has only those of the defaults; how many there are.
+
+        It is -1, and nothing is added, if they must be looked at one by one: the task has its own, one of
+        them is an error, or there are more than `most`.
+        """
+        item, name = self._tasks[number], self._names[number]
+        if not isinstance(item, Mapping) or "depends_on" in item:
+            return -1
+        if self._defaults_resolved is None:
+            # Once for all tasks: there may be a thousand of them for each of a thousand tasks.
+            self._defaults_resolved = list(self._resolved_defaults())
+        found = self._defaults_resolved
+        # A task that all tasks depend on by default does not depend on itself.
+        count = sum([len(names) for need, names in found if need != name])
+        if count > most or ("", []) in found:
+            return -1
+        others = [other for _, names in found for other in names if other != name]
+        needs.setdefault(name, []).extend(others)
+        return count
+
+    def _resolved_defaults(self) -> Iterator[tuple[str, list[str]]]:
+        """The names in the `depends_on` of the defaults, and what they match; ("", []) for an error."""
+        for _, need, _ in _named((), self._defaults()["depends_on"]):
+            if _EXPANDED_NAME_CHARS & set(need):
+                continue
+            resolved = self._resolve(need)
+            is_costly = self._sorted is not None and self._sorted.compared > MAX_COMPARED
+            if is_costly or (not resolved and not self._reaches_beyond(need)):
+                yield "", []
+                return
+            yield need, resolved
 
     def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern matches; each is looked up once."""

@@ -184,8 +184,6 @@ SHADOWS = sys.stdlib_module_names | {
     "click",
     "rich",
     "psutil",
-    "jsonschema",
-    "fastjsonschema",
 }
 MARKER = "open('imported-' + __name__, 'w').close()\n"
 

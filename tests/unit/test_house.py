@@ -48,7 +48,6 @@ LIBRARY_PACKAGES = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jinja2": {"reporters"},
-    "jsonschema": {"jobfile.schema"},
     "junitparser": {"reporters.junit"},
     "multiprocessing": {"launcher"},
     "psutil": {"record"},

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from mprun.diagnostics import SourceLines, SourceText
-from mprun.jobfile import budget, dotenv, interpolation, matrix, names, references
+from mprun.jobfile import budget, dotenv, interpolation, matrix, names, references, task_checks
+from mprun.jobfile.syntax.document import parse
 from mprun.jobfile.syntax.other_file import has_tasks
 
 
@@ -130,3 +131,38 @@ def test_a_key_with_one_typo_may_be_tasks(word):
 @pytest.mark.parametrize("word", ["toxks", "taxxs", "tasxy", "tallks", "skat", "masksx", "V1234"])
 def test_a_key_with_more_typos_is_not(word):
     assert not has_tasks(["x", word])
+
+
+def tasks_with_defaults(needs, count, own=""):
+    tasks = "".join(f"- {{target: a:b{own}}}\n" for _ in range(count))
+    return parse(f"defaults: {{depends_on: [{', '.join(needs)}]}}\ntasks:\n{tasks}", "f")
+
+
+def test_the_dependencies_of_the_defaults_are_resolved_once(count_calls):
+    resolved = count_calls(task_checks._Checks, "_resolve")
+    document = tasks_with_defaults([f"Process-{n + 1}" for n in range(300)], 2000)
+    assert task_checks.check(document)[0].message.startswith("dependency cycle: ")
+    assert len(resolved) < 1000
+
+
+def test_too_many_dependencies_by_default_are_refused_at_the_one_that_is_too_much(count_calls):
+    resolved = count_calls(task_checks._Checks, "_resolve")
+    document = tasks_with_defaults([f"Process-{n + 1}" for n in range(1500)], 1500)
+    (diagnostic,) = task_checks.check(document)
+    assert diagnostic.message.startswith("too many dependencies, patterns expanded (limit: 1,000,000)")
+    # Each of 667 tasks has 1,499 of them: without itself, the 668th reaches a million with its 167th.
+    column = document.source.lines[0].index("Process-168,") + 1
+    assert (diagnostic.span.line, diagnostic.span.column) == (1, column)
+    assert len(resolved) < 4000
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        (["Process-1", "nope"], "unknown task `nope`"),
+        (["'x*'"], "no task matches `x*`"),
+        (["Process-2", "'Process-*'"], "dependency cycle: `Process-1` -> `Process-2` -> `Process-1`"),
+    ],
+)
+def test_the_dependencies_of_the_defaults_are_checked(needs, message):
+    assert task_checks.check(tasks_with_defaults(needs, 3))[0].message == message

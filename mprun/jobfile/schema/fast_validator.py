@@ -48,12 +48,12 @@ class FastValidator:
     """A schema, whose parts are compiled when a value first needs them."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
+        self.schema = schema
         self._tests: dict[int, Test] = {}
 
     def is_valid(self, value: object) -> bool:
         """Whether the value conforms to the schema."""
-        return self.test(self._schema)(value)
+        return self.test(self.schema)(value)
 
     def test(self, schema: Any) -> Test:
         """The test of a part of the schema."""
@@ -68,7 +68,7 @@ class FastValidator:
         if not schema or schema is True:
             return _yes
         if "$ref" in schema:
-            return self.test(definition(self._schema, schema["$ref"]))
+            return self.test(definition(self.schema, schema["$ref"]))
         by_type = _ByType(self, schema)
         return lambda value: by_type[type(value)](value)
 

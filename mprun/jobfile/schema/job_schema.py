@@ -5,21 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.schema.fast_validator import (
-    FastValidator,
-    definition,
-    distinct,
-    isfinite_number,
-    parts_for_key,
-)
+from mprun.jobfile.schema.fast_validator import FastValidator, definition, parts_for_key
 from mprun.jobfile.syntax.document import span_below, span_of
 from mprun.jobfile.syntax.scalars import OutOfRange
 from mprun.jobfile.syntax.scalars import resolve as resolve_scalar
 from mprun.lean_json import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from mprun.diagnostics import Diagnostic, SourceText, Span
     from mprun.jobfile.syntax.document import Document, Mapping
 
@@ -67,7 +59,12 @@ def check(document: Document, *, of_keys: bool = False) -> list[Diagnostic]:
         name = task.get("name") if isinstance(task, dict) else None
         return name if isinstance(name, str) and name else f"Process-{number + 1}"
 
-    return _explained(root, _schema("job"), (), document.source, span_at, task_name, of_keys)
+    # The file is wrong, so a run does not start, and the import may take its time.
+    from mprun.jobfile.schema.violations import explained
+
+    return explained(
+        _validator("job"), _schema("job"), root, (), document.source, span_at, task_name, of_keys
+    )
 
 
 def check_task(keys: Mapping, number: int, name: str, source: SourceText, mark: int) -> list[Diagnostic]:
@@ -78,35 +75,9 @@ def check_task(keys: Mapping, number: int, name: str, source: SourceText, mark: 
     def span_at(path: Path, key: bool) -> Span:
         return span_below(source, keys, mark, path[2:], key)
 
-    return _explained(keys, _ONE_TASK, ("tasks", number), source, span_at, lambda _: name)
+    from mprun.jobfile.schema.violations import explained
 
-
-def _explained(
-    value: object,
-    part: dict[str, Any],
-    path: Path,
-    source: SourceText,
-    span_at: Callable[[Path, bool], Span],
-    task_name: Callable[[int], str],
-    of_keys: bool = False,
-) -> list[Diagnostic]:
-    """The diagnostics of an invalid value at `path`, which must conform to a part of the schema.
-
-    With `of_keys`, of unknown and missing keys at the root alone.
-    """
-    # The file is wrong, so a run does not start, and the imports may take their time.
-    from itertools import islice
-
-    from mprun.jobfile.schema.explain import Explainer
-
-    explainer = Explainer(_schema("job"), source, span_at, task_name)
-    for error in islice(_errors(part, value), MAX_DIAGNOSTICS):
-        schema = error.schema if isinstance(error.schema, dict) else {}
-        in_key = "propertyNames" in error.absolute_schema_path
-        at = (*path, *error.absolute_path)
-        if not of_keys or not at or (len(at) == 1 and error.validator == "additionalProperties"):
-            explainer.add(at, str(error.validator), schema, error.instance, in_key)
-    return explainer.diagnostics()
+    return explained(_validator("job"), _ONE_TASK, keys, ("tasks", number), source, span_at, lambda _: name)
 
 
 def is_valid(path: Path, value: object) -> bool:
@@ -163,82 +134,3 @@ def _validator(name: str) -> FastValidator:
     if name not in _validators:
         _validators[name] = FastValidator(_schema(name))
     return _validators[name]
-
-
-def _errors(part: dict[str, Any], value: object) -> Iterator[Any]:
-    # Takes 150 to 200 ms, so it only explains errors, and the fast validator finds them.
-    import jsonschema
-
-    base = jsonschema.Draft7Validator
-    types = base.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_integer)
-    extend: Any = jsonschema.validators.extend
-    rules = _Rules(_validator("job"), jsonschema.ValidationError).by_keyword()
-    validator = extend(base, rules, type_checker=types)(_schema("job"))
-    # From a schema with the key `$schema`, `descend` would use the class without our rules.
-    yield from validator.iter_errors(value) if part is _schema("job") else validator.descend(value, part)
-
-
-class _Rules:
-    """Keywords that pass over what is valid, so that one mistake in a file of 8 MiB is found at once.
-
-    Keys that are not strings, which JSON does not have, do not crash them. `error` is the
-    class of jsonschema's errors.
-    """
-
-    def __init__(self, checker: FastValidator, error: Any) -> None:
-        self._checker = checker
-        self._error = error
-
-    def by_keyword(self) -> dict[str, Any]:
-        """What `jsonschema.validators.extend` takes."""
-        return {
-            "items": self._items,
-            "properties": self._properties,
-            "additionalProperties": self._additional,
-            "patternProperties": _free,
-            "propertyNames": self._names,
-        }
-
-    def _items(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
-        test = self._checker.test(part)
-        values = value if isinstance(value, list) else []
-        bad = {identity for identity, one in distinct(values).items() if not test(one)}
-        for number, item in enumerate(values) if bad else ():
-            if id(item) in bad:
-                yield from validator.descend(item, part, path=number)
-
-    def _properties(self, validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
-        for key in parts if isinstance(value, dict) else ():
-            # The items of a collection are tested one by one later: not twice, as they may be many.
-            if key in value and (
-                isinstance(value[key], (list, dict)) or not self._checker.test(parts[key])(value[key])
-            ):
-                yield from validator.descend(value[key], parts[key], path=key, schema_path=key)
-
-    def _additional(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
-        for key in value if isinstance(value, dict) else ():
-            if parts_for_key(parent, key) != [part]:
-                continue
-            if part is False:
-                yield self._error("unknown key", path=[key], instance=value[key])
-            elif not self._checker.test(part)(value[key]):
-                yield from validator.descend(value[key], part, path=key)
-
-    def _names(self, validator: Any, part: Any, value: Any, parent: Any) -> Iterator[Any]:
-        test = self._checker.test(part)
-        for key in value if isinstance(value, dict) else ():
-            if not test(key):
-                yield from validator.descend(key, part)
-
-
-def _free(validator: Any, parts: Any, value: Any, parent: Any) -> Iterator[Any]:
-    """`x-` keys are the user's own."""
-    return iter(())
-
-
-def _is_number(checker: object, value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite_number(value)
-
-
-def _is_integer(checker: object, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
