@@ -110,7 +110,7 @@ class CopyFeed:
         if self._instances is None:
             return
         self._look_ahead(now)
-        while scheduler.unfinished < self._slots + self._waiting and scheduler.end_reason is None:
+        while self._has_room() and scheduler.end_reason is None:
             if self._copies.is_over:
                 if not self._copies.stopped:
                     self._warn("no more copies are added: none of the last ones could start")
@@ -134,6 +134,18 @@ class CopyFeed:
     def stop(self, names: Sequence[str]) -> None:
         """Add no more copies of the tasks that a user has stopped by these names."""
         self._copies.stop(names)
+
+    def _has_room(self) -> bool:
+        """Whether another copy of a component would begin at once, or be one of the few that wait.
+
+        There are never more of them than slots and the few that wait: otherwise copies that wait for tokens,
+        a retry or a service would become more and more.
+        """
+        scheduler = self._scheduler
+        if scheduler.spare_slots <= -self._waiting:
+            return False
+        unfinished = self._copies.count_unfinished(scheduler.outcomes, scheduler.expanded)
+        return unfinished < self._slots + self._waiting
 
     def _expanded_groups(self) -> dict[int, dict[int, PlannedTask]] | None:
         """The instances of each group that was expanded; None while a group may yet be."""

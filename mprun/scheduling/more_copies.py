@@ -9,7 +9,7 @@ from mprun.jobfile.names import NameIndex
 from mprun.scheduling.repetition import blocks, copied_groups, copy_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from mprun.jobfile.model import Needs
     from mprun.scheduling.plan import Plan, PlannedTask
@@ -30,9 +30,14 @@ class MoreCopies:
         self._plan = plan
         # By name, the first copy of each task in the plan.
         self._first: dict[str, PlannedTask] = {}
-        for planned in plan.tasks:
+        # By component and copy, the numbers of its tasks, without those at the end that are over.
+        self._unfinished: dict[tuple[int, int], list[int]] = {}
+        component = {name: number for number, names in enumerate(repetition.components) for name in names}
+        for number, planned in enumerate(plan.tasks):
             if planned.copy:
-                self._first.setdefault(planned.name.rpartition("@")[0], planned)
+                name = planned.name.rpartition("@")[0]
+                self._first.setdefault(name, planned)
+                self._unfinished.setdefault((component[name], planned.copy), []).append(number)
         self.stopped: set[str] = set()
         self._left_out: set[int] = set()
         self._last = 0
@@ -47,6 +52,18 @@ class MoreCopies:
     def is_over(self) -> bool:
         """Whether no component is left."""
         return len(self._left_out) == len(self._components)
+
+    def count_unfinished(self, outcomes: Sequence[str | None], expanded: Container[int]) -> int:
+        """How many copies of components have a task that is not over.
+
+        By number, `outcomes` has the outcome of each task; of one in `expanded` its instances have them.
+        """
+        for key, numbers in [*self._unfinished.items()]:
+            while numbers and (outcomes[numbers[-1]] is not None or numbers[-1] in expanded):
+                numbers.pop()
+            if not numbers:
+                del self._unfinished[key]
+        return len(self._unfinished)
 
     def leave_out_last(self) -> None:
         """Plan no more copies of the component of which the last block was."""
@@ -97,6 +114,8 @@ class MoreCopies:
                     needed_by=tuple(needed_by.get(numbers[name, copy], ())),
                 )
             )
+        for (_, copy), number in numbers.items():
+            self._unfinished.setdefault((block.component, copy), []).append(number)
         return found
 
     def _copy(self, name: str, copy: int) -> PlannedTask:

@@ -111,6 +111,15 @@ class ReadyQueue:
         """Whether a task is ready and has not gone, or may be ready an instant later."""
         return self.expects_more or any(queue.keys for queue in self._queues.values())
 
+    @property
+    def spare(self) -> int:
+        """How many slots no task takes that has all else; below zero, how many such tasks have none."""
+        self._first_resolving()
+        resolving = [key for key in self._resolving if self._task_runs[key[-1]].state is RESOLVING]
+        queues = self._queues.values()
+        ready = sum(len(queue.keys) for queue in queues if not (queue.daemon or queue.blocked))
+        return self.slots - ready - len(resolving)
+
     def take_slot(self) -> None:
         """A task goes that was never here."""
         self.slots -= 1

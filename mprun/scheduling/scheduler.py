@@ -209,6 +209,11 @@ class Scheduler:
         """How many tasks, daemons aside, have no outcome yet."""
         return self._task_runs.unfinished
 
+    @property
+    def spare_slots(self) -> int:
+        """How many slots no task takes; below zero, how many tasks wait for one, and for nothing else."""
+        return self._ready_queue.spare - len(self._released.backlog)
+
     # ---- facts of one task
 
     def handle_resolved(self, task: int, now: float) -> list[Instruction]:
