@@ -85,10 +85,14 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
         print_daemons_alone(plan.tasks, plan.join)
         return plan
     # Most runs select nothing.
-    from mprun.scheduling.selection import refuse_unknown, unmatched
+    from mprun.errors import NothingSelected
+    from mprun.scheduling.selection import no_match, refuse_unknown, unmatched
 
     refuse_unknown(job, tasks)
-    plan = api.plan_job(job, **options)
+    try:
+        plan = api.plan_job(job, **options)
+    except NothingSelected:
+        raise NothingSelected(no_match(job, planning["names"], planning["tags"])) from None
     for message in unmatched(job, planning["names"], planning["tags"]):
         warn(message)
     print_daemons_alone(plan.tasks, plan.join)

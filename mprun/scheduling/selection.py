@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Job
 
+# What names and tags are called on the command line, and as arguments of `mprun.plan_job`.
+OPTIONS = ("-k", "-t")
+_ARGUMENTS = ("names", "tags")
+
 
 def select(
     job: Job, names: Sequence[str], tags: Sequence[str], *, with_dependencies: bool = True
@@ -36,7 +40,7 @@ def select(
             )
         }
     if not selected:
-        raise NothingSelected(_no_match(job, names, tags))
+        raise NothingSelected(no_match(job, names, tags, _ARGUMENTS))
     if with_dependencies:
         pending = list(selected)
         while pending:
@@ -47,15 +51,17 @@ def select(
     return sorted(selected)
 
 
-def unmatched(job: Job, names: Sequence[str], tags: Sequence[str]) -> list[str]:
-    """A message for each of `names` and `tags` that no task of the job matches."""
+def unmatched(
+    job: Job, names: Sequence[str], tags: Sequence[str], called: tuple[str, str] = OPTIONS
+) -> list[str]:
+    """A message for each of `names` and `tags`, which are `called` so, that no task of the job matches."""
     known = [tag for task in job.tasks for tag in task.task.tags]
     known_names = _names(job)
     messages = [
-        pattern_message(known_names, "-k", name) for name in names if not _matches_any(known_names, name)
+        pattern_message(known_names, called[0], name) for name in names if not _matches_any(known_names, name)
     ]
     return messages + [
-        f"no task matches {quote(f'-t {tag}')}" + _sentence(suggest(tag, set(known), "tags"))
+        f"no task matches {_given(called[1], tag)}" + _sentence(suggest(tag, set(known), "tags"))
         for tag in tags
         if tag not in known
     ]
@@ -72,16 +78,23 @@ def refuse_unknown(job: Job, words: Sequence[str]) -> None:
             raise NothingSelected(f"no task matches {quote(word)}" + _sentence(meant))
 
 
-def pattern_message(known: Collection[str], option: str, pattern: str) -> str:
-    """The error of an option whose pattern matches none of the known names of tasks."""
-    import shlex
-
+def pattern_message(known: Collection[str], called: str, pattern: str) -> str:
+    """The error of an option or an argument whose pattern matches none of the known names of tasks."""
     wider = f"*{pattern}*"
-    if _matches_any(known, wider):
-        meant = f"did you mean {quote(f'{option} {shlex.quote(wider)}')}?"
-    else:
+    if not _matches_any(known, wider):
         meant = suggest(pattern, known, "tasks")
-    return f"no task matches {quote(f'{option} {pattern}')}" + _sentence(meant)
+    elif called.startswith("-"):
+        import shlex
+
+        meant = f"did you mean {quote(f'{called} {shlex.quote(wider)}')}?"
+    else:
+        meant = f"did you mean {quote(wider)}?"
+    return f"no task matches {_given(called, pattern)}" + _sentence(meant)
+
+
+def _given(called: str, value: str) -> str:
+    """A value as a user has given it."""
+    return quote(f"{called} {value}") if called.startswith("-") else f"{quote(value)} of {quote(called)}"
 
 
 def _sentence(remedy: str) -> str:
@@ -96,12 +109,16 @@ def _matches_any(names: Collection[str], pattern: str) -> bool:
     return any(map(compile_glob(pattern), names))
 
 
-def _no_match(job: Job, names: Sequence[str], tags: Sequence[str]) -> str:
-    messages = unmatched(job, names, tags)
+def no_match(job: Job, names: Sequence[str], tags: Sequence[str], called: tuple[str, str] = OPTIONS) -> str:
+    """The error of `names` and `tags`, which are `called` so, that select nothing together."""
+    messages = unmatched(job, names, tags, called)
     if messages:
         return messages[0]
-    asked = [f"-k {name}" for name in names] + [f"-t {tag}" for tag in tags]
-    return f"no task matches {quote(' '.join(asked))}: no task has both such a name and such a tag"
+    if called == OPTIONS:
+        asked = quote(" ".join([f"-k {name}" for name in names] + [f"-t {tag}" for tag in tags]))
+    else:
+        asked = f"both {quote(called[0])} and {quote(called[1])}"
+    return f"no task matches {asked}: no task has both such a name and such a tag"
 
 
 def _has(tags: Sequence[str], any_of: Sequence[str]) -> bool:

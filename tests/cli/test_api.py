@@ -335,3 +335,30 @@ def test_public_names_are_documented():
         hints = inspect.signature(function)
         assert hints.return_annotation is not hints.empty
         assert all(parameter.annotation is not hints.empty for parameter in hints.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("selected", "message"),
+    [
+        ({"names": ["hel"]}, "no task matches `hel` of `names`; did you mean `*hel*`?"),
+        ({"names": ["xyzzy"]}, "no task matches `xyzzy` of `names`; known tasks: `hello`"),
+        ({"tags": ["quik"]}, "no task matches `quik` of `tags`; did you mean `quick`?"),
+        (
+            {"names": ["hello"], "tags": ["slow"]},
+            "no task matches both `names` and `tags`: no task ",
+        ),
+    ],
+)
+def test_what_selects_nothing_is_named_as_in_python(tmp_path, selected, message):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: hello, tags: [quick], command: ls}
+          - {name: x, tags: [slow], command: ls}
+        """,
+    )
+
+    with pytest.raises(mprun.MprunError) as caught:
+        mprun.plan_job(mprun.load_job(tmp_path / "job.yaml"), **selected)
+    assert str(caught.value).startswith(message)
