@@ -90,6 +90,7 @@ class Engine:
 
             compile_inits()
         self._executor = executor
+        self._inbox = inbox
         self._warn = warn
         self._plan = plan
         self._directory = directory
@@ -185,6 +186,7 @@ class Engine:
             raise
         except Exception as error:
             finished = self._abandon(error, begun)
+        self._inbox.hold_others()
         self._publisher.add(finished)
         self._publish_or_raise()
         if self._publisher.defect is not None and not self._defect:

@@ -18,6 +18,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SUSPEND, REQUEST = signal.SIGTSTP, signal.SIGUSR1
 HANDLED = (*ENDING, SUSPEND, REQUEST)
 
+# What SIGCONT ends must work at any time, and a process that aborts itself must end.
+_NOT_HELD = (signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD, signal.SIGABRT)
+
 # A stop signal kills the run if the first one came this many seconds before it, or earlier.
 # timeout(1), systemd and others send two at once, and mean one.
 REPEAT_SECONDS = 1.0
@@ -99,6 +102,14 @@ class SignalInbox:
             signal.set_wakeup_fd(self._previous_wakeup)
         os.close(self._reader)
         os.close(self._writer)
+
+    def hold_others(self) -> None:
+        """Hold back the signals that end a process and have no handler: the exit code is decided.
+
+        Those of a defect of this process, and those that stop it, are not.
+        """
+        if self._after_end is not None and self._previous_handlers:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {*HANDLED, *_NOT_HELD})
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         # The time of the arrival: the loop may read two that came seconds apart at once.

@@ -29,6 +29,8 @@ def _wait_for_end(process, state_dir):
     [
         *((number, ()) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)),
         (signal.SIGTERM, ("--events", "-")),
+        # mprun has no handler for these, which end any program.
+        *((number, ()) for number in (signal.SIGQUIT, signal.SIGUSR2, signal.SIGALRM, signal.SIGRTMIN)),
     ],
 )
 def test_a_storm_of_signals_after_the_end_was_recorded_changes_nothing(tmp_path, number, options, rounds):
