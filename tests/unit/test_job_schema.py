@@ -563,6 +563,19 @@ def test_the_violations_of_a_known_job_file_are_those_of_jsonschema(path):
         assert set(violations_of(job)) == set(violations_by_jsonschema(job))
 
 
+def test_keys_that_exclude_each_other_are_tested_at_once(monkeypatch):
+    parts = JOB["definitions"]["task"]["allOf"]
+    validator = FastValidator(JOB)
+    compiled = []
+    monkeypatch.setattr(FastValidator, "_compiled", lambda self, schema: compiled.append(schema))
+    (test, *_) = validator.tests_for(JOB["definitions"]["task"], dict)
+    assert [part for part in parts if part in compiled] == []
+    for part in parts:
+        one, other = part["not"]["required"]
+        assert not test({one: 1, other: 2, "x": 3})
+        assert test({one: 1, "x": 3})
+
+
 @given(tree=st.sampled_from(VALID), seed=st.integers(), junk=JUNK)
 @settings(max_examples=120, deadline=None)
 def test_every_violation_is_explained_in_plain_words(tree, seed, junk):
