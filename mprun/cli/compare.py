@@ -12,6 +12,7 @@ from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_FAILED, EXIT_SUCCEEDED
 from mprun.record import lock
 from mprun.record.comparison import DURATION, MEMORY
@@ -63,18 +64,21 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
 
 def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> RunDirectory:
     """The newest run of the same job file that is older than this one."""
-    file = state.started.file if state.started else ""
+    file, job = (state.started.file, state.started.job) if state.started else ("", "")
     for earlier in list_runs(state_dir):
         if earlier.run_id >= directory.run_id:
             continue
         try:
             with lock.open_record(earlier) as stream:
-                if is_run_of(stream.readline(MAX_FIRST_LINE), file):
+                if is_run_of(stream.readline(MAX_FIRST_LINE), file, job):
                     return earlier
         except OSError:
             continue
+    same = f"of the same job file {quote(file)}"
+    if file == STANDARD_INPUT_PATH:
+        same = f"of a job from standard input with the name {quote(job)}"
     raise UsageError(
-        f"no run in {state_dir} before {directory.run_id} is of the same job file {quote(file)}; "
+        f"no run in {state_dir} before {directory.run_id} is {same}; "
         "name the runs to compare: `mprun compare OLD NEW`"
     )
 
@@ -82,4 +86,5 @@ def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> Run
 def _samples(state_dir: str, before: str, state: RunState) -> Samples:
     if state.started is None:
         return {DURATION.name: {}, MEMORY.name: {}}
-    return read_samples(state_dir, state.started.file, state.tasks, before=before)
+    started = state.started
+    return read_samples(state_dir, started.file, state.tasks, before=before, job=started.job)

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mprun.errors import UsageError
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.record import events, lock
 from mprun.record.line_format import (
     MAX_FIRST_LINE,
@@ -96,8 +97,11 @@ def _read_timings(
     return RunTimings(durations=collector.durations, until_ready=collector.until_ready)
 
 
-def is_run_of(line: bytes, file: str) -> bool:
-    """Whether a record's first line is that of a run of this job file."""
+def is_run_of(line: bytes, file: str, job: str = "") -> bool:
+    """Whether a record's first line is that of a run of this job file.
+
+    Jobs from standard input have no file: those with the same name, `job`, count as the same.
+    """
     try:
         started: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -105,7 +109,9 @@ def is_run_of(line: bytes, file: str) -> bool:
     if not isinstance(started, dict) or started.get("event") != "run_started":
         return False
     written = started.get("format", events.FORMAT)
-    return type(written) is int and written <= events.FORMAT and started.get("file") == file
+    if type(written) is not int or written > events.FORMAT or started.get("file") != file:
+        return False
+    return file != STANDARD_INPUT_PATH or started.get("job") == job
 
 
 def _is_shard(line: bytes) -> bool:

@@ -33,15 +33,18 @@ STOP_AFTER_BYTES = 256 << 20
 Samples = dict[str, dict[str, list[float]]]
 
 
-def read_samples(state_dir: str, file: str, tasks: Collection[str], *, before: str) -> Samples:
-    """The values of these tasks in up to 20 runs of a job file before one, where they succeeded."""
+def read_samples(state_dir: str, file: str, tasks: Collection[str], *, before: str, job: str = "") -> Samples:
+    """The values of these tasks in up to 20 runs of a job file before one, where they succeeded.
+
+    `job` is the name of a job from standard input: see `is_run_of`.
+    """
     found: Samples = {DURATION.name: {}, MEMORY.name: {}}
     used = read = 0
     earlier = (run for run in list_runs(state_dir) if run.run_id < before)
     for directory in islice(earlier, MAX_RUNS_SEARCHED):
         try:
             with lock.open_record(directory) as stream:
-                if not is_run_of(stream.readline(MAX_FIRST_LINE), file):
+                if not is_run_of(stream.readline(MAX_FIRST_LINE), file, job):
                     continue
                 _add(stream, tasks, found)
                 read += stream.tell()

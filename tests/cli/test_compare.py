@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support import schemas
 from support.records import FINISHED, STARTED, ended, exited, read, record, started
-from support.runs import mprun, write
+from support.runs import environment, mprun, write
 
 from mprun.record.state_dir import RunDirectory
 
@@ -176,3 +178,23 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path, line):
     assert code == 0
     assert f"the records of 1 run cannot be read, such as {name}" in stderr
     assert json.loads(read(tmp_path, "flaky", "--json").stdout)["unreadable"] == [name]
+
+
+def from_input(directory, job):
+    command = [sys.executable, "-m", "mprun", "-", "-q"]
+    subprocess.run(command, cwd=directory, env=environment(), input=job.encode(), check=False, timeout=50)
+
+
+def test_a_job_from_standard_input_is_compared_with_the_one_before_of_the_same_name(tmp_path):
+    for number in range(3):
+        from_input(tmp_path, f"name: a\ntasks: [{{name: t, command: echo {number}}}]")
+    from_input(tmp_path, "name: b\ntasks: [{name: t, command: exit 1}]")
+    code, _, stderr = read(tmp_path, "compare")
+    assert code == 2
+    assert "is of a job from standard input with the name `b`; name the runs to compare" in stderr
+    from_input(tmp_path, "name: a\ntasks: [{name: t, command: exit 1}]")
+    code, shown, _ = read(tmp_path, "compare", "--json")
+    found = json.loads(shown)
+    assert code == 1
+    assert found["old"]["job"] == "a"
+    assert [one["task"] for one in found["outcomes"]] == ["t"]
