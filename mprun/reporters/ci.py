@@ -203,8 +203,8 @@ def log_lines(directory: RunDirectory, task: TaskState, limit: int) -> list[str]
         return []
     data = directory.log_file(task.name, task.attempts[-1].started.attempt).read_end(limit + 1)
     if len(data) > limit:
-        # Not from the middle of a line, unless there is only one.
+        # Not from the middle of a line, unless most would be lost with it.
         first = data.find(b"\n") + 1
-        data = data[first if 0 < first < len(data) else 1 :]
+        data = data[first if 0 < first <= limit // 2 else 1 :]
     text = without_colours(redact(data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")))
     return visible(text.removesuffix("\n"), multiline=True).split("\n") if text else []

@@ -168,6 +168,22 @@ def test_the_summary_is_cut_at_900_kib_and_says_so(tmp_path):
     assert len(summary) == (900 << 10) - 100
 
 
+def test_the_end_of_a_log_begins_with_a_whole_line_unless_most_of_it_would_be_lost(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: long, command: "head -c 200000 /dev/zero | tr '\\\\0' x; echo; echo last; exit 1"}
+          - {name: short, command: "seq 100000 199999; exit 1"}
+        """,
+    )
+    run, _ = github(tmp_path, "--output", "none")
+    long, short = re.findall(r"^::group::.*\n((?:.*\n)*?)::endgroup::$", run.stderr, re.MULTILINE)
+    assert re.fullmatch("x{65530}\nlast\n", long)
+    assert re.fullmatch(r"\d{6}\n", short.splitlines(keepends=True)[0])
+    assert 65500 < len(short) <= 64 << 10
+
+
 def test_none_writes_nothing_and_still_neutralises(tmp_path):
     write_job(tmp_path)
     run, summary = github(tmp_path, "--ci", "none")
