@@ -16,6 +16,7 @@ from mprun.record.packed_details import pack_pairs, pack_values
 from mprun.record.reader import CorruptLine, read_lines
 from mprun.record.recorder import Recorder
 from mprun.record.recovery import infer_outcome
+from mprun.record.relocate import relocated
 from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, create_run, file_name
 from mprun.record.state_files import NotOurs
 from mprun.record.task_details import TaskDetails
@@ -175,7 +176,7 @@ def _all_events(
     first = min(shards, key=lambda shard: shard.started.time).started
     hosts = dict.fromkeys(shard.started.host for shard in shards)
     options = {key: value for key, value in first.options.items() if key not in ("partition", "division")}
-    yield first.replace(
+    yield relocated(first, os.getcwd()).replace(
         run=run,
         host=", ".join(hosts),
         format=events.FORMAT,

@@ -175,14 +175,16 @@ class FileChanges(Frozen):
 def file_changes(state: RunState) -> FileChanges:
     """What has become of the files that a run has read: the job file, recipes, env files."""
     files: tuple[Mapping[str, str], ...] = state.started.files if state.started is not None else ()
-    hashes = {file.get("path", ""): (file.get("sha256"), _sha256(file.get("path", ""))) for file in files}
+    hashes = {
+        file.get("path", ""): (file.get("sha256"), content_hash(file.get("path", ""))) for file in files
+    }
     return FileChanges(
         changed=tuple(path for path, (then, now) in hashes.items() if now is not None and now != then),
         gone=tuple(path for path, (_, now) in hashes.items() if now is None),
     )
 
 
-def _sha256(path: str) -> str | None:
+def content_hash(path: str) -> str | None:
     """The hash of a file that a record names; None if it is gone. It may be anything by now."""
     try:
         return str(sha256(read_bytes(path, MAX_BYTES)).hexdigest())

@@ -367,6 +367,33 @@ def test_what_ci_is_shown_of_merged_shards_can_be_chosen(tmp_path):
     assert "\n::error file=job.yaml,line=8,title=bad::" in done.stderr
 
 
+@pytest.mark.parametrize("content", ["same", "changed"])
+def test_shards_of_other_checkouts_have_the_places_of_this_one_if_it_is_the_same(tmp_path, content):
+    job = "tasks:\n  - {name: a, command: test -e ok}\n  - {name: b, command: test -e ok}\n"
+    for agent in ("agent-1", "agent-2", "here"):
+        (tmp_path / agent / "jobs").mkdir(parents=True)
+        (tmp_path / agent / "jobs" / "job.yaml").write_text(job)
+    here = tmp_path / "here"
+    for number in (1, 2):
+        agent = tmp_path / f"agent-{number}"
+        assert mprun("jobs/job.yaml", "--partition", f"slice:{number}/2", cwd=agent).code == 1
+        shutil.move(agent / ".mprun" / "runs", here / "shards" / str(number))
+        shutil.rmtree(agent)
+    if content == "changed":
+        (here / "jobs" / "job.yaml").write_text(job + "# changed\n")
+    done, errors, _ = on_github(here, "shards")
+    assert done.code == 1
+    (here / "ok").touch()
+    resumed = mprun("resume", cwd=here)
+    if content == "changed":
+        assert errors[0].startswith(f"::error file={tmp_path}/agent-1/jobs/job.yaml,title=a::")
+        assert resumed.code == 2
+    else:
+        assert errors[1] == "::error file=jobs/job.yaml,line=3,title=b::failed: exit 1"
+        assert resumed.code == 0, resumed.stderr
+        assert started(here) == {"a", "b"}
+
+
 def test_no_name_in_merged_shards_is_a_command_for_a_service_that_was_chosen(tmp_path):
     run_shards(tmp_path, of=1, job="tasks: [{name: '::error title=evil::x', command: exit 1}]")
     done = mprun("merge", "shards", "--ci", "github", cwd=tmp_path)

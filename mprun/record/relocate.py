@@ -1,0 +1,39 @@
+"""Finds the files that a run has read in another checkout of the same content."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.jobfile.model import STANDARD_INPUT_PATH
+from mprun.record.resume import content_hash
+
+if TYPE_CHECKING:
+    from mprun.record.events import RunStarted
+
+
+def relocated(started: RunStarted, cwd: str) -> RunStarted:
+    """The start of a run as in the directory `cwd`, if all that it read is there, and no longer where it was.
+
+    Each machine of a CI service may have its checkout elsewhere.
+    """
+    if started.cwd in (None, cwd) or started.file == STANDARD_INPUT_PATH or not started.files:
+        return started
+    moved = [_moved(file, str(started.cwd), cwd) for file in started.files]
+    if not all(map(_is_same, moved)) or all(map(_is_same, started.files)):
+        return started
+    return started.replace(file=_path(started.file, str(started.cwd), cwd), files=tuple(moved), cwd=cwd)
+
+
+def _moved(file: Any, old: str, new: str) -> Any:
+    if not isinstance(file, dict) or not isinstance(file.get("path"), str):
+        return None
+    return {**file, "path": _path(file["path"], old, new)}
+
+
+def _path(path: str, old: str, new: str) -> str:
+    return os.path.normpath(os.path.join(new, os.path.relpath(path, old)))
+
+
+def _is_same(file: Any) -> bool:
+    return isinstance(file, dict) and content_hash(str(file.get("path"))) == file.get("sha256")
