@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.completion import complete_run
-from mprun.cli.messages import print_json, print_lines
+from mprun.cli.messages import print_json, print_lines, warn
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.cli.show import read_run, read_run_in
 from mprun.diagnostics import quote
@@ -55,6 +55,8 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
     both = [name for name in after[1].known_names() if name in before[1].tasks]
     # Those that ended differently first: not all logs may be read.
     differences = logs.differences(dict.fromkeys((*comparison.changed, *both)))
+    for text in logs.unreadable:
+        warn(text)
     if as_json:
         print_json(comparison_json(before, after, comparison, differences, logs.skipped))
     else:

@@ -31,12 +31,16 @@ class LogDifference(Frozen):
 
 
 class LogComparer:
-    """Compares logs of two runs; `skipped` counts those that are not compared as too much was read."""
+    """Compares logs of two runs; `skipped` counts those that are not compared as too much was read.
+
+    `unreadable` says why others are not: a line for each log that cannot be read.
+    """
 
     def __init__(self, old: tuple[RunDirectory, RunState], new: tuple[RunDirectory, RunState]) -> None:
         self._sides = tuple((directory, state, masker(_pids(state))) for directory, state in (old, new))
         self._left = MAX_TOTAL
         self.skipped = 0
+        self.unreadable: list[str] = []
 
     def differences(self, tasks: Iterable[str]) -> list[LogDifference]:
         """The difference of each of these tasks, of those that both runs have and whose logs differ."""
@@ -66,7 +70,8 @@ class LogComparer:
                 data = file.read(MAX_LOG)
         except FileNotFoundError:
             data = b""
-        except OSError:
+        except OSError as error:
+            self.unreadable.append(f"{log.path} is not compared: {error.strerror}")
             return None
         self._left -= len(data)
         return data

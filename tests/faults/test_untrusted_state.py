@@ -366,6 +366,8 @@ def test_logs_and_results_that_are_not_files_are_named(home, strange):
     assert shown.returncode == 0
     assert f"JSON (`a.1.json` {words}"[:40] in shown.stdout
     assert read(home, "result", "a").returncode in (0, 2)
+    compared = read(home, "compare", RUN, RUN)
+    assert f"`a.1.log` {words}" in compared.stderr
 
 
 def test_the_end_of_a_sparse_log_is_found(home):
