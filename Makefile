@@ -34,7 +34,7 @@ reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --ro
 	.venv/bin/python benchmarks/reliability $(ARGS)
 
 pictures:  ## docs/pictures/, from a real run; needs chromium, chromium-driver, npm; ARGS=--all makes all of them anew
-	@tools/venv .venv test
+	@tools/venv .venv test hosts
 	@tools/browser
 	.venv/bin/python tools/pictures $(ARGS)
 
@@ -47,7 +47,7 @@ format:  ## fix what ruff can fix
 	.venv/bin/ruff format
 
 pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pytest
-	@tools/venv .venv test
+	@tools/venv .venv test hosts
 	.venv/bin/python -m pytest $(ARGS)
 
 lock:    ## pin the environment of tests and lint anew: constraints.txt

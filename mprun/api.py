@@ -225,6 +225,6 @@ def _recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -
 
 
 def _start_launcher(run_id: str) -> Executor:
-    from mprun.executors.local import start_launcher
+    from mprun.executors.new_launcher import start_launcher
 
     return start_launcher(run_id)

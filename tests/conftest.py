@@ -36,6 +36,7 @@ ONCE = (
     "tests/faults/",
     "tests/unit/test_benchmarks",
     "tests/unit/test_check",
+    "tests/unit/test_hosts",
     "tests/unit/test_house",
     "tests/unit/test_settings",
     "tests/unit/test_texts",
@@ -54,6 +55,7 @@ ONCE = (
     "tests/unit/test_matcher",
     "tests/unit/test_matrix",
     "tests/unit/test_params",
+    "tests/unit/test_placement",
     "tests/unit/test_plan_",
     "tests/unit/test_ready_queue",
     "tests/unit/test_resolver",
@@ -66,6 +68,7 @@ ONCE = (
     # What the engine does with results, items, policies, probes and stops.
     "tests/process/test_capture",
     "tests/process/test_command_probes",
+    "tests/process/test_hosts",
     "tests/process/test_items",
     "tests/process/test_late_matrix",
     "tests/process/test_late_types",

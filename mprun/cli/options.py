@@ -11,6 +11,9 @@ from mprun.cli.messages import expect_json
 from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
 
+# Where tasks run: by default the first.
+EXECUTORS = ("local", "dask")
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -229,6 +232,35 @@ def running_options(command: Command) -> Command:
             envvar="MPRUN_IMPORT_TIMEOUT",
             metavar="DURATION",
             help="How long the imports of the targets may take: seconds, or 1m30s.",
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(EXECUTORS),
+            default=EXECUTORS[0],
+            show_default=True,
+            envvar="MPRUN_EXECUTOR",
+            help="Where tasks run: on this machine, or on the hosts of a dask cluster.",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            envvar="MPRUN_SCHEDULER",
+            help="With --executor dask: the scheduler, such as tcp://10.0.0.1:8786.",
+        ),
+        click.option(
+            "--scheduler-file",
+            metavar="FILE",
+            envvar="MPRUN_SCHEDULER_FILE",
+            help="With --executor dask: the file that the scheduler has written, with its address.",
+        ),
+        click.option(
+            "--host-timeout",
+            callback=to_timeout,
+            default="30s",
+            show_default=True,
+            envvar="MPRUN_HOST_TIMEOUT",
+            metavar="DURATION",
+            help="With --executor dask: after how long without a sign of it a host counts as lost.",
         ),
         STATE_DIR,
     )

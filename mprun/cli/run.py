@@ -99,6 +99,12 @@ def execute(
     `recorded` are the options that the record keeps, `running` those of `running_options`.
     """
     output, events = running["output"], running["events"]
+    executor: Executor | None = None
+    if running["executor"] != "local" or running["scheduler"] or running["scheduler_file"]:
+        # Few runs leave this machine.
+        from mprun.cli import hosts
+
+        plan, executor = hosts.connect(plan, recorded.get("max_parallel"), running)
     files = _run_files(running)
     reporters: list[Callable[[api.Context], Reporter]] = []
     if service := ci_service(running["ci"]):
@@ -130,7 +136,7 @@ def execute(
         api.RunOptions(
             state_dir=running["state_dir"],
             reporters=reporters,
-            executor=_executor(launcher),
+            executor=executor or _executor(launcher),
             import_timeout=running["import_timeout"],
             warn=warn,
             slow_import=lambda module: None if running["quiet"] else _say_what_is_imported(module),

@@ -209,6 +209,7 @@ class EventBuilder:
             resumed_from=resumed_from,
             files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
             resources=plan.job.resources,
+            hosts=prepared.hosts or None,
             trace=None if parent is None else {"parent": parent.to_text(), "state": parent.state},
         )
 
@@ -263,7 +264,7 @@ class EventBuilder:
             pid=report.pid,
             ppid=report.ppid,
             start_ticks=report.start_ticks,
-            host=self._host,
+            host=report.host or self._host,
             daemon=planned.task.daemon,
             target=_shown_target(planned),
             queued=self._queue_time(number, attempt) if planned.task.resources else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.engine import preflight
+from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def import_diagnostic(plan: Plan, number: int, message: str) -> Diagnostic:
     if number < 0:
         return locate.preload_diagnostic(plan.job, -1 - number, message)
     return locate.target_diagnostic(preflight.distinct_calls(plan)[number][1][0], message)
+
+
+def refusal(plan: Plan, prepared: PrepareReply) -> UsageError:
+    """Why nothing is started: targets that cannot be used, or hosts that do not have the same code."""
+    if prepared.errors:
+        return JobFileError(bind_diagnostics(plan, prepared))
+    return UsageError("\n  ".join(("the hosts do not have the same code:", *prepared.differences)))
 
 
 def bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:

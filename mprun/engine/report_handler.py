@@ -108,7 +108,7 @@ class ReportHandler:
         was_ready = self._monitor.was_ready(report.key)
         not_ready = self._monitor.handle_exited(report.key)
         code = report.exit_code
-        words = format_exit(code, exit_signal(code), report.core_dumped)
+        words = report.unseen or format_exit(code, exit_signal(code), report.core_dumped)
         if report.out_of_memory is not None:
             words += _out_of_memory(report.out_of_memory)
         if report.pid in report.left_running:
@@ -142,8 +142,11 @@ class ReportHandler:
         return attempt_result(task, planned.name, report, words, self._directory, problem)
 
     def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
+        number, now = report.key[0], self._clock.timed(report.clock)
+        if report.unseen:
+            return self._scheduler.handle_exit_unknown(number, report.message, now)
         result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
-        return self._scheduler.handle_exited(report.key[0], result, self._clock.timed(report.clock))
+        return self._scheduler.handle_exited(number, result, now)
 
     def _handle_probed(self, report: Probed) -> list[Instruction]:
         self._monitor.handle_probed(report)

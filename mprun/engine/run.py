@@ -232,10 +232,10 @@ class Run:
             self._plan = self._prioritized(self._plan)
         prepared = self._wait_for_reply(inbox)
         self._answered = True
-        if prepared.errors:
-            from mprun.engine.preflight_diagnostics import bind_diagnostics
+        if prepared.errors or prepared.differences:
+            from mprun.engine.preflight_diagnostics import refusal
 
-            raise JobFileError(bind_diagnostics(self._plan, prepared))
+            raise refusal(self._plan, prepared)
         if prepared.refused or prepared.threads or self._plan.job.recipe_env:
             from mprun.engine.preflight_diagnostics import warnings
 

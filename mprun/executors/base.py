@@ -30,7 +30,7 @@ class PrepareRequest(Frozen):
     `methods` are the start methods that will be used; at most `max_parallel` attempts run at once, not
     counting daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
     import. `secrets` are texts that no message may contain. `identity` differs from that of every other
-    directory of a run, copies too.
+    directory of a run, copies too. With `tell_modules`, the executor must know which files were imported.
     """
 
     run_id: str
@@ -46,6 +46,7 @@ class PrepareRequest(Frozen):
     calls: tuple[Call, ...]
     secrets: tuple[str, ...] = ()
     identity: str = ""
+    tell_modules: bool = False
 
 
 class StartRequest(Frozen):
@@ -126,7 +127,8 @@ class PrepareReply(Frozen):
 
     `pid` and `name` are those of the process that tasks see as their parent. `threads` names
     the modules whose import started a thread, `refused` what the system does not let it
-    use: system calls, and /proc.
+    use: system calls, and /proc. `differences` say in what the hosts differ on which the attempts would run:
+    then nothing may start. `hosts` are the main processes of a run on several hosts, `pid` that of the first.
     """
 
     pid: int
@@ -134,24 +136,31 @@ class PrepareReply(Frozen):
     errors: tuple[BindError, ...]
     threads: tuple[str, ...]
     refused: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    hosts: tuple[dict[str, Any], ...] = ()
 
 
 class Started(Frozen):
-    """An attempt has a process; `clock` is the reading of the monotonic clock in seconds."""
+    """An attempt has a process; `clock` is the reading of the monotonic clock in seconds.
+
+    `host` is where that is, "" for this machine.
+    """
 
     key: AttemptKey
     clock: float
     pid: int
     ppid: int
     start_ticks: int | None
+    host: str = ""
 
 
 class NotStarted(Frozen):
-    """An attempt could not be started; `message` says why."""
+    """An attempt could not be started, or, if `unseen`, it may have been; `message` says why."""
 
     key: AttemptKey
     clock: float
     message: str
+    unseen: bool = False
 
 
 class StartCancelled(Frozen):
@@ -175,7 +184,8 @@ class Exited(Frozen):
     them, it has not ended. `lost_output` is how many bytes of its log it has lost by truncating it, as far
     as that was seen. `process_names` has the names of the processes in `orphans` and `left_running`, by pid,
     as far as they are known. `out_of_memory` is not None if the kernel killed a process for lack of memory
-    when this one ended: the limit that was reached, in bytes, "" if there is none.
+    when this one ended: the limit that was reached, in bytes, "" if there is none. `unseen` says why no one
+    saw how it ended, "" if that is known.
     """
 
     key: AttemptKey
@@ -195,6 +205,7 @@ class Exited(Frozen):
     lost_output: int = 0
     process_names: dict[str, str] | None = None
     out_of_memory: str | None = None
+    unseen: str = ""
 
 
 class Probed(Frozen):

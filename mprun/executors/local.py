@@ -19,7 +19,6 @@ from mprun.executors.base import (
     Suspended,
 )
 from mprun.executors.subreaper import Subreaper
-from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.launcher.channel import EngineChannel, pack_start_request
 from mprun.linux import procfs
 
@@ -58,6 +57,8 @@ class LocalExecutor:
         self._cgroup = ""
         # Its open directory: once the launcher is reaped, another one may make one of the same name.
         self._cgroup_folder = -1
+        # The files of the modules that it has imported, if `PrepareRequest.tell_modules` asks for them.
+        self.modules: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int:
@@ -82,6 +83,7 @@ class LocalExecutor:
             "env": request.env,
             "secrets": list(request.secrets),
             "identity": request.identity,
+            "tell_modules": request.tell_modules,
         }
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
@@ -148,11 +150,13 @@ class LocalExecutor:
         return [self._remember(_report(*each)) for each in reports if not self._note(*each)]
 
     def _note(self, kind: str, *facts: Any) -> bool:
-        """Whether a message is needed here alone: the pid of the launcher's keeper, or its cgroup."""
+        """Whether a message is needed here alone: the launcher's keeper, its cgroup, or its modules."""
         if kind == "keeper_started":
             (self._subreaper.keeper,) = facts
         elif kind == "cgroup_entered":
             self._hold_cgroup(*facts)
+        elif kind == "modules":
+            self.modules = facts
         else:
             return False
         return True
@@ -281,8 +285,12 @@ def _report(kind: str, *facts: Any) -> Report:
             refused=tuple(refused),
         )
     if kind == "exited":
-        # The launcher does not know `out_of_memory`.
-        facts = (*facts, None)
+        # The launcher does not know `out_of_memory`, and has seen the end.
+        facts = (*facts, None, "")
+    elif kind == "started":
+        facts = (*facts, "")
+    elif kind == "not_started":
+        facts = (*facts, False)
     return _REPORTS[kind].from_tuple(facts)
 
 
@@ -295,33 +303,6 @@ _REPORTS: dict[str, type[Importing | Started | NotStarted | StartCancelled | Sus
     "exited": Exited,
     "probed": Probed,
 }
-
-
-def start_launcher(run_id: str = "") -> LocalExecutor:
-    """Start a launcher as a new Python: for programs that have threads, or are too large to fork.
-
-    If a `run_id` is given, it is in the environment of the launcher and its descendants from
-    the beginning.
-    """
-    import subprocess
-    import sys
-    from socket import socketpair
-
-    ours, theirs = socketpair()
-    descriptor = theirs.fileno()
-    # What is in the working directory comes last: it has no module of Python's or ours.
-    command = (
-        "import sys; sys.path.append(sys.path.pop(0)); "
-        f"from mprun.launcher.main import launch; launch({descriptor})"
-    )
-    # It would take out the variables that set params, but not from what /proc shows.
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(PARAM_VARIABLE)}
-    environment = {**inherited, **({"MPRUN_RUN_ID": run_id} if run_id else {})}
-    # This object must not wait for it: the executor reaps it by its pid.
-    process = subprocess.Popen([sys.executable, "-c", command], pass_fds=(descriptor,), env=environment)
-    theirs.close()
-    process.returncode = 0
-    return LocalExecutor(process.pid, ours, Subreaper(process.pid, run_id))
 
 
 def adopt_launcher(pid: int, descriptor: int) -> LocalExecutor:

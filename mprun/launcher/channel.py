@@ -59,9 +59,10 @@ def attempt_succeeded(
     """Whether the way in which an attempt ended proves that it succeeded.
 
     It does if the exit code is 0, no signal asked the attempt to end (`asked`), and it ran for less
-    than `timeout` seconds, if there is a timeout. The launcher starts dependents by this rule
-    before the engine hears of the exit; `mprun.scheduling.attempt_outcome` says for which tasks it is enough.
+    than `timeout` seconds, if there is a timeout.
     """
+    # The launcher starts dependents by this rule before the engine hears of the exit;
+    # `mprun.scheduling.attempt_outcome` says for which tasks it is enough.
     return exit_code == 0 and not asked and (timeout is None or seconds < timeout)
 
 
@@ -89,12 +90,13 @@ class FrameDecoder:
         return frames
 
 
-def _frame(messages: list[tuple[Any, ...]]) -> bytes:
+def frame(messages: list[tuple[Any, ...]]) -> bytes:
+    """These messages as they travel."""
     data = marshal.dumps(messages, _MARSHAL_VERSION)
     return len(data).to_bytes(_LENGTH_BYTES, "big") + data
 
 
-def _messages(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None:
+def messages_of(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None:
     """The messages that `data` completes; None if it is the end of the stream."""
     if not data:
         return None
@@ -105,11 +107,9 @@ def _messages(frames: FrameDecoder, data: bytes) -> list[tuple[Any, ...]] | None
 
 
 class EngineChannel:
-    """The engine's end: sends requests without blocking, receives reports.
+    """The engine's end: sends requests without blocking, receives reports."""
 
-    A launcher that is forking does not read; if the engine waited for it, each could wait for the
-    other.
-    """
+    # A launcher that is forking does not read; if the engine waited for it, each could wait for the other.
 
     def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
@@ -131,7 +131,7 @@ class EngineChannel:
         Raises OSError if the other end is gone.
         """
         if self._requests:
-            self._unsent += _frame(self._requests)
+            self._unsent += frame(self._requests)
             self._requests.clear()
         while self._unsent:
             try:
@@ -149,7 +149,7 @@ class EngineChannel:
             return []
         except ConnectionError:
             return None
-        return _messages(self._frames, data)
+        return messages_of(self._frames, data)
 
     def close(self) -> None:
         self._sock.close()
@@ -175,10 +175,10 @@ class LauncherChannel:
             data = self._sock.recv(_SMALL_CHUNK_BYTES)
         except ConnectionError:
             return None
-        return _messages(self._frames, data)
+        return messages_of(self._frames, data)
 
     def flush(self) -> None:
         """Send the queued reports. Raises OSError if the engine is gone."""
         if self.reports:
-            self._sock.sendall(_frame(self.reports))
+            self._sock.sendall(frame(self.reports))
             self.reports.clear()

@@ -225,6 +225,11 @@ class Launcher:
             if IS_TRIED:
                 self._process = preload.make_process(self._method)
         self._functions = loaded.functions
+        if options["tell_modules"]:
+            # Few runs are on several hosts.
+            from mprun.launcher.module_files import module_files
+
+            self._engine.send(("modules", *module_files(options["import_path"])))
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
         refused = sorted(pidfd_signals.refused)

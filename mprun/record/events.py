@@ -31,7 +31,7 @@ class RunStarted(Event):
     cores they can use. `resources` are the tokens of the job, None in the record of an older mprun.
     `trace` has the `parent` that TRACEPARENT named at the start, and its `state`; None if there was none.
     `shards` are the runs of which this one is merged, None if it is not; `pid` and `main_pid` are then those
-    of one of them.
+    of one of them. `hosts` are the main processes of a run on several hosts, None if it is on this one.
     """
 
     event = "run_started"
@@ -59,6 +59,7 @@ class RunStarted(Event):
     resources: dict[str, Any] | None = None
     trace: dict[str, Any] | None = None
     shards: tuple[dict[str, Any], ...] | None = None
+    hosts: tuple[dict[str, Any], ...] | None = None
 
 
 class TasksPlanned(Event):

@@ -6,6 +6,7 @@ import takes 15 ms, and most runs that are shown have finished.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from mprun.record.task_lines import plain_success
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Sequence
 
     import psutil
 
@@ -209,16 +211,18 @@ class _TreeBuilder:
     def __init__(self, state: RunState, outcome: str, *, is_visible: bool) -> None:
         self._is_visible = is_visible
         self._is_active = outcome == Outcome.RUNNING
-        # By the host, if the run is merged from shards, and the pid.
+        # By the host, if the run is on several or is merged from shards, and the pid.
         self._parents: dict[tuple[str, int], Process] = {}
         self._launcher: Process | None = None
         self._launchers: dict[str, Process] = {}
         self._is_merged = state.started is not None and state.started.shards is not None
+        # Whether a pid means nothing without its host.
+        self._has_hosts = self._is_merged or (state.started is not None and bool(state.started.hosts))
         self.roots: list[Process] = []
         self._add_engine(state)
         for task in state.tasks.values():
             item = state.items.get(task.name)
-            if not self._is_merged and (found := plain_success(task)):
+            if not self._has_hosts and (found := plain_success(task)):
                 self._add_success(task.name, item, found)
                 continue
             for attempt in task.attempts:
@@ -236,7 +240,10 @@ class _TreeBuilder:
             return
         engine = Process(ENGINE, ENGINE, started.pid, None)
         self._launcher = Process(LAUNCHER, LAUNCHER, started.main_pid, started.pid)
-        engine.children.append(self._launcher)
+        if started.hosts:
+            self._add_hosts(engine, started.hosts)
+        else:
+            engine.children.append(self._launcher)
         self._parents["", started.main_pid] = self._launcher
         self.roots.append(engine)
         if finished is not None:
@@ -251,6 +258,18 @@ class _TreeBuilder:
                 self._launcher.set_running(snapshot(self._launcher.pid, ppid=engine.pid))
         else:
             engine.status = MPRUN_KILLED
+
+    def _add_hosts(self, engine: Process, hosts: Sequence[Any]) -> None:
+        """Add the main process on each host of a run, as children of mprun, which had them started."""
+        for one in hosts:
+            match one:
+                case {"host": str(host), "main_pid": int(main)}:
+                    launcher = Process(LAUNCHER, f"{LAUNCHER} on {host}", main, None)
+                    engine.children.append(launcher)
+                    self._launchers.setdefault(host, launcher)
+                    self._parents[host, main] = launcher
+                    if self._is_active and host == os.uname().nodename:
+                        launcher.set_running(snapshot(main))
 
     def _add_shard(self, shard: Any) -> None:
         """Add mprun and the main process of a shard of a merged run, on their host."""
@@ -309,7 +328,7 @@ class _TreeBuilder:
 
     def _parent(self, pid: int, host: str = "") -> Process:
         """The process with this pid; one between the launcher and a task is the fork server."""
-        key = host if self._is_merged else "", pid
+        key = host if self._has_hosts else "", pid
         if key not in self._parents:
             launcher = self._launchers.get(host, self._launcher)
             if launcher is None:

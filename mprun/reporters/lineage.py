@@ -45,6 +45,8 @@ class Lineage:
 
     def _texts(self, event: Event, state: RunState) -> list[str]:
         if isinstance(event, RunStarted):
+            if event.hosts:
+                return [f"main   main process pid={one['main_pid']} on {one['host']}" for one in event.hosts]
             return [f"main   main process pid={event.main_pid} ppid={event.pid} (mprun)"]
         if isinstance(event, TaskStarted):
             return [_started(event, state)]
@@ -82,8 +84,13 @@ _VERBS: dict[str, str] = {Outcome.SKIPPED: "skip", Outcome.CANCELLED: "cancel", 
 
 
 def _started(event: TaskStarted, state: RunState) -> str:
-    main = state.started.main_pid if state.started else None
-    parent = "main" if event.ppid == main else "fork server"
+    run = state.started
+    hosts = run.hosts if run else None
+    if hosts:
+        mains = [one["main_pid"] for one in hosts if one["host"] == event.host]
+        parent = f"{'main' if event.ppid in mains else 'fork server'} on {event.host}"
+    else:
+        parent = "main" if run and event.ppid == run.main_pid else "fork server"
     daemon = " daemon" if event.daemon else ""
     name = with_item(event.task, state.items.get(event.task))
     return (

@@ -149,7 +149,7 @@ def plan_tasks(
         )
         for number, instance in enumerate(job.tasks[index] for index in chosen)
     )
-    max_concurrency = _max_concurrency(tasks, slots, job.resources)
+    max_concurrency = max_concurrency_of(tasks, slots, job.resources)
     return Plan(
         job=job,
         tasks=tasks,
@@ -158,19 +158,21 @@ def plan_tasks(
         max_parallel=slots,
         cpus=cpus,
         max_concurrency=max_concurrency,
-        mode=_mode(max_concurrency, cpus),
+        mode=mode_of(max_concurrency, cpus),
         reused=dict(outcomes),
         flaky=flaky,
     )
 
 
-def _mode(max_concurrency: int, cpus: int) -> str:
+def mode_of(max_concurrency: int, cpus: int) -> str:
+    """See `Plan`."""
     if max_concurrency == 1:
         return "sequential"
     return "parallel" if max_concurrency <= cpus else "concurrent"
 
 
-def _max_concurrency(tasks: Sequence[PlannedTask], slots: int, tokens: Mapping[str, int]) -> int:
+def max_concurrency_of(tasks: Sequence[PlannedTask], slots: int, tokens: Mapping[str, int]) -> int:
+    """See `Plan`."""
     if any(planned.needs or planned.task.resources or planned.task.foreach is not None for planned in tasks):
         # Many jobs have none of these.
         from mprun.scheduling.concurrency import most_together

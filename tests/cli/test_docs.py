@@ -114,6 +114,8 @@ def run_until_ctrl_c(*arguments, directory):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_of_the_documents_does_what_it_says(command, place):
     arguments = shlex.split(command)[1:]
+    if "dask" in arguments:
+        pytest.importorskip("distributed")
     if arguments == ["init"]:
         run = mprun(*arguments, cwd=place)
         assert run.code == 2

@@ -17,7 +17,7 @@ ROWS = list(range(1, 61))
 
 # The rows without a test, and why.
 WAITING = {
-    44: "no executor reaches another machine yet",
+    44: "what ran on a host that is lost is `unknown`, but not retried by policy yet",
 }
 
 MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"

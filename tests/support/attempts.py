@@ -19,7 +19,7 @@ from mprun.executors.base import (
     Started,
     StartRequest,
 )
-from mprun.executors.local import start_launcher
+from mprun.executors.new_launcher import start_launcher
 from mprun.record.results import read_error, read_result, read_usage
 from support.records import state_file
 

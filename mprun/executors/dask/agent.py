@@ -1,0 +1,307 @@
+"""A process on a host of a cluster, for one run: it has a launcher, and sends what its attempts leave.
+
+The relay in dask's worker starts it, and passes messages on. Its launcher is an ordinary one; the logs and
+result files are in a temporary directory of its own, from which they are sent to the run's record: a log
+while its attempt runs, the rest of it and the result files before the report of its end. What was sent is
+removed. When the relay is gone, or the bridge is not heard of for too long, the agent ends the launcher, and
+that kills all that it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import select
+import shutil
+import tempfile
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mprun.executors.base import (
+    Call,
+    ExecutorLost,
+    Exited,
+    PrepareReply,
+    PrepareRequest,
+    ProbeRequest,
+    Report,
+    Started,
+    StartRequest,
+)
+from mprun.executors.dask import reports
+from mprun.executors.new_launcher import start_launcher
+from mprun.launcher.channel import EngineChannel
+
+if TYPE_CHECKING:
+    from socket import socket
+    from typing import NoReturn
+
+    from mprun.executors.local import LocalExecutor
+    from mprun.launcher.channel import AttemptKey
+
+# How much of a file is sent at once, in bytes: more only once this has been passed on.
+PIECE_BYTES = 1 << 18
+# How often the logs of running attempts are looked at, in seconds.
+LOG_INTERVAL = 0.05
+# How often the agent says that it is there, in seconds, if it says nothing else.
+BEAT_INTERVAL = 1.0
+# After this time without a report, in seconds, it is looked whether the launcher was stopped.
+WAKE_INTERVAL = 1.0
+
+
+class LogTail:
+    """Reads a log from where the last piece of it ended."""
+
+    def __init__(self, folder: int, name: str) -> None:
+        self.name = name
+        self._folder = folder
+        self._file = -1
+        self._offset = 0
+
+    def read(self) -> bytes:
+        """The next piece; empty if there is nothing more by now."""
+        try:
+            if self._file < 0:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+                self._file = os.open(self.name, flags, dir_fd=self._folder)
+            data = os.pread(self._file, PIECE_BYTES, self._offset)
+            if not data and os.fstat(self._file).st_size < self._offset:
+                # The task has truncated it.
+                self._offset = 0
+                data = os.pread(self._file, PIECE_BYTES, 0)
+        except OSError:
+            # Its process is about to create it.
+            return b""
+        self._offset += len(data)
+        return data
+
+    def remove(self) -> None:
+        """Close the log, and remove it."""
+        if self._file >= 0:
+            os.close(self._file)
+        with contextlib.suppress(OSError):
+            os.unlink(self.name, dir_fd=self._folder)
+
+
+class Agent:
+    """Serves one bridge over one socket."""
+
+    def __init__(self, sock: socket) -> None:
+        self._channel = EngineChannel(sock)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._socket = sock.fileno()
+        self._executor: LocalExecutor | None = None
+        self._directory = ""
+        self._logs = self._results = -1
+        # The name of the log, and that of the result files without a suffix, of each attempt.
+        self._files: dict[AttemptKey, tuple[str, str]] = {}
+        self._tails: dict[AttemptKey | None, LogTail] = {}
+        # Reports that wait until the log before them is sent.
+        self._reports: deque[Report] = deque()
+        # The result file of which more is to be sent.
+        self._sending: LogTail | None = None
+        self._timeout = float("inf")
+        self._heard = self._beat = time.monotonic()
+        self._is_flushed = True
+        self._next_tail = 0.0
+        self._ended = self._is_prepared = False
+
+    def serve(self) -> None:
+        """Carry out requests until the bridge asks to end, or is gone."""
+        try:
+            while not self._ended and self._turn():
+                pass
+        finally:
+            if self._executor is not None:
+                # While it imports, it does not read that it is to end.
+                self._executor.close(kill=not self._is_prepared)
+            if self._directory:
+                shutil.rmtree(self._directory, ignore_errors=True)
+        if self._ended:
+            # Nothing is left here: the bridge waits for this.
+            self._channel.send("closed")
+            with contextlib.suppress(OSError):
+                while not self._channel.flush():
+                    select.select([], [self._socket], [], BEAT_INTERVAL)
+
+    def _turn(self) -> bool:
+        self._poll.modify(self._socket, select.POLLIN | (0 if self._is_flushed else select.POLLOUT))
+        found = self._poll.poll(1000 * self._pause())
+        now = time.monotonic()
+        requests = self._channel.receive()
+        if requests is None:
+            return False
+        for request in requests:
+            self._heard = now
+            self._handle(*request)
+        if now - self._heard > self._timeout:
+            return False
+        if self._executor is not None:
+            self._executor.flush()
+            self._reports += self._executor.receive()
+            if not found:
+                self._executor.wake()
+        self._send(now)
+        return True
+
+    def _pause(self) -> float:
+        """How long to wait for the next event, in seconds."""
+        if self._reports and self._is_flushed:
+            return 0.0
+        return LOG_INTERVAL if self._tails else BEAT_INTERVAL
+
+    # ---- requests
+
+    def _handle(self, kind: str, *details: Any) -> None:
+        executor = self._executor
+        if kind == "prepare":
+            self._prepare(*details)
+        elif kind == "timeout":
+            (self._timeout,) = details
+        elif kind == "close":
+            self._ended = True
+        elif executor is None:
+            # Only `beat`: that the bridge is there.
+            pass
+        elif kind == "start":
+            request = StartRequest.from_tuple(details[0])
+            self._files[request.key] = (request.log, request.result)
+            executor.start(request)
+        elif kind == "signal":
+            key, name, title, to = details
+            executor.signal(key, name, title=title, to=to)
+        elif kind == "probe":
+            executor.probe(ProbeRequest.from_tuple(details[0]))
+        elif kind in ("cancel", "end_probe", "suspend", "resume"):
+            getattr(executor, kind)(*details)
+
+    def _prepare(self, fields: tuple[Any, ...]) -> None:
+        request = PrepareRequest.from_tuple(fields)
+        # They have travelled as tuples.
+        packed: tuple[Any, ...] = request.calls
+        calls = tuple(map(Call.from_tuple, packed))
+        self._directory = directory = tempfile.mkdtemp(prefix=f"mprun-{request.run_id}-")
+        folders = []
+        for name in ("logs", "results"):
+            path = os.path.join(directory, name)
+            os.mkdir(path, 0o700)
+            found = os.stat(path)
+            folders.append((path, found.st_dev, found.st_ino))
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._logs, self._results = (os.open(path, flags) for path, _, _ in folders)
+        here = os.stat(directory)
+        executor = self._executor = start_launcher(request.run_id)
+        self._poll.register(executor.fileno(), select.POLLIN)
+        self._tails[None] = LogTail(self._logs, request.log)
+        executor.prepare(
+            request.replace(
+                calls=calls,
+                folders=tuple(folders),
+                identity=f"{request.run_id} {here.st_dev}:{here.st_ino}",
+                env={**request.env, "MPRUN_RUN_DIR": directory},
+                tell_modules=True,
+            )
+        )
+
+    # ---- what goes to the bridge
+
+    def _send(self, now: float) -> None:
+        """Send reports, and pieces of logs, as far as those before them have gone."""
+        if not self._is_flushed:
+            self._is_flushed = self._channel.flush()
+        sent = False
+        if self._is_flushed:
+            sent = self._send_reports()
+            if now >= self._next_tail and not self._reports:
+                self._next_tail = now + LOG_INTERVAL
+                sent |= self._send_pieces()
+        if sent or now - self._beat >= BEAT_INTERVAL:
+            # By the last one the bridge knows how this host's clock differs from its own.
+            self._channel.send("now", time.monotonic())
+            self._beat = now
+            self._is_flushed = self._channel.flush()
+
+    def _send_pieces(self) -> bool:
+        """A piece of each log of which there is more; whether there was any."""
+        found = False
+        for tail in self._tails.values():
+            if data := tail.read():
+                found = True
+                self._channel.send("log", tail.name, data)
+        return found
+
+    def _send_reports(self) -> bool:
+        sent = False
+        while self._reports:
+            report = self._reports[0]
+            if isinstance(report, Exited):
+                if not self._send_files(report.key):
+                    return True
+            elif isinstance(report, Started):
+                self._tails[report.key] = LogTail(self._logs, self._files[report.key][0])
+            elif isinstance(report, (PrepareReply, ExecutorLost)):
+                if isinstance(report, PrepareReply):
+                    self._is_prepared = True
+                    self._channel.send("modules", self._modules())
+                if data := self._tails[None].read():
+                    self._channel.send("log", self._tails[None].name, data)
+            self._reports.popleft()
+            self._channel.send(*reports.pack(report))
+            sent = True
+        return sent
+
+    def _send_files(self, key: AttemptKey) -> bool:
+        """Send what is left of the log of an attempt, and its result files; False if there is more."""
+        log, result = self._files[key]
+        tail = self._tails.get(key)
+        if tail is not None:
+            data = tail.read()
+            if data:
+                self._channel.send("log", log, data)
+            if len(data) == PIECE_BYTES:
+                return False
+            tail.remove()
+            del self._tails[key]
+        for name in os.listdir(self._results):
+            # `a.1` is an attempt of `a`, and `a.1.2` one of `a.1`.
+            is_its = name.startswith(f"{result}.") and not name[len(result) + 1 :][:1].isdigit()
+            if is_its and not self._send_file(name):
+                return False
+        del self._files[key]
+        return True
+
+    def _send_file(self, name: str) -> bool:
+        """Send the next piece of a result file, and remove it after the last one; whether that was it."""
+        if self._sending is None:
+            self._sending = LogTail(self._results, name)
+        tail = self._sending
+        data = tail.read()
+        is_last = len(data) < PIECE_BYTES
+        self._channel.send("file", name, data, is_last)
+        if is_last:
+            tail.remove()
+            self._sending = None
+        return is_last
+
+    def _modules(self) -> dict[str, str]:
+        """The hash of each file of the modules that the launcher has imported, by its path."""
+        found = {}
+        for path in self._executor.modules if self._executor is not None else ():
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                found[path] = hashlib.sha256(file.read()).hexdigest()
+        return found
+
+
+def serve(descriptor: int) -> NoReturn:
+    """Run an agent that serves this end of a socket pair; does not return."""
+    import socket
+
+    code = 1
+    try:
+        Agent(socket.socket(fileno=descriptor)).serve()
+        code = 0
+    finally:
+        os._exit(code)

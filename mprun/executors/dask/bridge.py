@@ -1,0 +1,439 @@
+"""The process that speaks with a dask cluster for the engine.
+
+It has dask's client with its event loop, so that the engine stays what it is on one machine: a process of one
+thread that imports little. It ends when the engine's end of their socket is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from mprun.executors import base
+from mprun.executors.dask import reports
+from mprun.executors.dask.code_check import differences
+from mprun.executors.dask.host import Host
+from mprun.executors.dask.placement import STEAL_AFTER, Placement
+from mprun.executors.dask.relay import install
+from mprun.executors.dask.run_files import RunFiles
+from mprun.launcher.channel import FrameDecoder, frame, messages_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import NoReturn
+
+    from mprun.launcher.channel import AttemptKey
+
+# How many workers the cluster has that is started if none is named.
+LOCAL_WORKERS = 2
+# How long the scheduler may take to answer, and then its first worker to come, in seconds.
+CONNECT_SECONDS = 10.0
+WORKERS_SECONDS = 10.0
+# How long the agents may take to end what they run, at the end of a run, in seconds.
+CLOSE_SECONDS = 15.0
+_CHUNK_BYTES = 1 << 18
+
+
+class Refused(Exception):
+    """The cluster cannot be used; the message is for the user."""
+
+
+class Bridge:
+    """Serves one engine over one socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._decoder = FrameDecoder()
+        self._client: Any = None
+        self._cluster: Any = None
+        self._scratch = ""
+        self._timeout = 0.0
+        # By the number of each, as a text: the name by which the placement knows it.
+        self._hosts: dict[str, Host] = {}
+        self._placement = Placement()
+        self._files: RunFiles | None = None
+        # The log of each attempt that is not over, and the requests that are not placed.
+        self._logs: dict[AttemptKey, str] = {}
+        self._requests: dict[AttemptKey, tuple[Any, ...]] = {}
+        # The answers to `prepare`, by the host's number, until there are all.
+        self._prepared: dict[str, base.PrepareReply] | None = None
+        self._max_parallel = 0
+        self._suspending: set[str] = set()
+        # What has been reported and not been sent.
+        self._unsent: list[tuple[Any, ...]] = []
+        self._has_unsent = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Event | None = None
+        self._look: asyncio.TimerHandle | None = None
+
+    # ---- the engine
+
+    async def serve(self) -> None:
+        """Carry out the engine's requests until it closes its end."""
+        loop = asyncio.get_running_loop()
+        self._spawn(self._send_all())
+        try:
+            while data := await loop.sock_recv(self._socket, _CHUNK_BYTES):
+                for kind, *details in messages_of(self._decoder, data) or ():
+                    if kind == "open":
+                        self._spawn(self._open(*details))
+                    else:
+                        getattr(self, f"_handle_{kind}")(*details)
+                self._place()
+        except ConnectionError:
+            pass
+        await self._close()
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        # The event loop has only weak references.
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _send(self, *message: Any) -> None:
+        self._unsent.append(message)
+        self._has_unsent.set()
+
+    def _report(self, report: base.Report) -> None:
+        self._send(*reports.pack(report))
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._has_unsent.wait()
+            self._has_unsent.clear()
+            data = frame(self._unsent)
+            self._unsent.clear()
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._socket, data)
+            except OSError:
+                return
+
+    # ---- the cluster
+
+    async def _open(self, options: dict[str, Any]) -> None:
+        self._timeout = options["host_timeout"]
+        try:
+            await self._connect(options)
+            await self._find_hosts()
+        except Refused as refused:
+            self._send("refused", str(refused))
+            return
+        slots = {name: host.slots for name, host in self._hosts.items()}
+        self._send("opened", sum(slots.values()), [str(host) for host in self._hosts.values()])
+
+    async def _connect(self, options: dict[str, Any]) -> None:
+        import distributed
+
+        # Without types.
+        make_client: Any = distributed.Client
+        make_cluster: Any = distributed.LocalCluster
+        address, path = options["scheduler"], options["scheduler_file"]
+        where = address or path or "the local cluster"
+        try:
+            if not address and not path:
+                self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
+                self._cluster = await make_cluster(
+                    n_workers=LOCAL_WORKERS,
+                    threads_per_worker=max(1, len(os.sched_getaffinity(0)) // LOCAL_WORKERS),
+                    asynchronous=True,
+                    dashboard_address=None,
+                    local_directory=self._scratch,
+                    silence_logs=logging.CRITICAL,
+                )
+            self._client = await make_client(
+                self._cluster or address,
+                scheduler_file=path,
+                asynchronous=True,
+                timeout=CONNECT_SECONDS,
+                set_as_default=False,
+            )
+        except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+            raise Refused(
+                f"cannot connect to dask at {where}: {str(error) or type(error).__name__}"
+            ) from None
+
+    async def _find_hosts(self) -> None:
+        """Make every worker of the cluster a host, and start its agent. Raises Refused."""
+        deadline = time.monotonic() + WORKERS_SECONDS
+        while True:
+            found = (await self._client.scheduler.identity())["workers"]
+            if found:
+                break
+            if time.monotonic() >= deadline:
+                raise Refused(
+                    f"the dask scheduler {self._client.scheduler.address} has no workers; start some with "
+                    "`dask worker`"
+                )
+            await asyncio.sleep(0.1)
+        answers = await self._client.run(install, workers=list(found), on_error="return")
+        for number, (address, facts) in enumerate(sorted(answers.items())):
+            if isinstance(facts, BaseException):
+                raise Refused(
+                    f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "
+                    "on every host"
+                )
+            if facts["mprun"] != (here := version("mprun")):
+                raise Refused(
+                    f"the dask worker {address} has mprun {facts['mprun']}, and this is {here}; install the "
+                    "same version of mprun on every host"
+                )
+            slots = int(found[address]["resources"].get("mprun", found[address]["nthreads"]))
+            if slots > 0:
+                host = Host(self._client, number, address, facts, slots)
+                self._hosts[str(number)] = host
+                self._spawn(host.run(self._timeout, self._receive, self._lose))
+        if not self._hosts:
+            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
+
+    # ---- requests
+
+    def _handle_prepare(self, fields: tuple[Any, ...]) -> None:
+        request = base.PrepareRequest.from_tuple(fields)
+        try:
+            self._files = RunFiles(request.folders)
+        except OSError as error:
+            self._report(base.ExecutorLost(how=str(error)))
+            return
+        # It is there even if nothing is printed.
+        self._files.append(request.log, b"")
+        self._prepared = {}
+        self._placement.share({name: host.slots for name, host in self._hosts.items()}, request.max_parallel)
+        for name, host in self._hosts.items():
+            load = self._placement.loads.get(name)
+            if load is not None:
+                host.send("prepare", request.replace(max_parallel=load.slots).to_tuple())
+
+    def _handle_start(self, request: tuple[Any, ...]) -> None:
+        key = request[reports.REQUEST_KEY]
+        self._requests[key], self._logs[key] = request, request[reports.LOG]
+        after = [each for each, _ in request[reports.AFTER]]
+        daemon = request[reports.DAEMON]
+        place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic())
+        if place is None:
+            self._cancelled(key)
+        elif place:
+            self._hosts[place].send("start", request)
+
+    def _cancelled(self, key: AttemptKey) -> None:
+        self._forget(key)
+        self._report(base.StartCancelled(key=key, clock=time.monotonic()))
+
+    def _forget(self, key: AttemptKey) -> None:
+        self._requests.pop(key, None)
+        self._logs.pop(key, None)
+
+    def _handle_cancel(self, key: AttemptKey) -> None:
+        if self._placement.withdraw(key):
+            self._cancelled(key)
+        else:
+            self._to_host_of(key, "cancel", key)
+
+    def _handle_signal(self, key: AttemptKey, *details: Any) -> None:
+        self._to_host_of(key, "signal", key, *details)
+
+    def _handle_probe(self, fields: tuple[Any, ...]) -> None:
+        self._to_host_of(fields[0], "probe", fields)
+
+    def _handle_end_probe(self, key: AttemptKey) -> None:
+        self._to_host_of(key, "end_probe", key)
+
+    def _to_host_of(self, key: AttemptKey, *message: Any) -> None:
+        place = self._placement.places.get(key)
+        # It may have ended, or its host be lost, and the engine has not read of it yet.
+        if place is not None:
+            self._hosts[place].send(*message)
+
+    def _handle_suspend(self) -> None:
+        self._suspending = set(self._placement.loads)
+        for name in self._placement.loads:
+            self._hosts[name].send("suspend")
+
+    def _handle_resume(self) -> None:
+        for name in self._placement.loads:
+            self._hosts[name].send("resume")
+
+    def _handle_close(self) -> None:
+        """The engine's end of the socket follows."""
+
+    # ---- placement
+
+    def _place(self) -> None:
+        """Send what there is room for, and have taken back what waits in vain."""
+        now = time.monotonic()
+        for name, key in self._placement.take(now):
+            self._hosts[name].send("start", self._requests[key])
+        while (stolen := self._placement.steal(now)) is not None:
+            name, key = stolen
+            self._hosts[name].send("cancel", key)
+        if self._look is None and self._placement.waits:
+            self._look = asyncio.get_running_loop().call_later(STEAL_AFTER, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._place()
+
+    # ---- what the hosts say
+
+    def _receive(self, host: Host, messages: list[tuple[Any, ...]]) -> None:
+        files = self._files
+        for kind, *details in messages:
+            if kind == "report":
+                self._handle_report(host, *details)
+            elif kind == "now":
+                host.note_clock(*details)
+            elif kind == "modules":
+                (host.modules,) = details
+            elif kind == "closed":
+                host.is_over = True
+                self._note_closed()
+            elif files is not None and kind == "log":
+                files.append(*details)
+            elif files is not None and kind == "file":
+                name, data, is_last = details
+                files.write_result(host.number, name, data, is_last=is_last)
+        self._place()
+
+    def _handle_report(self, host: Host, kind: str, fields: list[Any]) -> None:
+        placement = self._placement
+        if kind == "PrepareReply":
+            self._handle_prepared(host, reports.unpack(kind, fields))
+            return
+        if kind == "ExecutorLost":
+            # The agent has ended what was left.
+            host.send("close")
+            self._lose(host, f"its main process was lost: {fields[0]}")
+            return
+        if kind == "Suspended":
+            self._suspending.discard(str(host.number))
+            if self._suspending:
+                return
+        elif kind != "Importing":
+            key = fields[reports.KEY]
+            fields[reports.CLOCK] += min(host.clock_offset, time.monotonic() - fields[reports.CLOCK])
+            if placement.places.get(key) != str(host.number):
+                # It was given up.
+                return
+            if kind == "Started":
+                fields[reports.STARTED_HOST] = host.name
+                placement.handle_started(key)
+                self._requests.pop(key, None)
+            elif kind == "StartCancelled" and placement.handle_taken_back(key):
+                return
+            elif kind != "Probed":
+                placement.handle_over(key)
+                if kind == "Exited":
+                    placement.note_duration(fields[reports.DURATION])
+                if kind == "Exited" and self._files is not None:
+                    lost = self._files.end(self._logs[key])
+                    fields[reports.LOG_ERROR] = fields[reports.LOG_ERROR] or lost
+                self._forget(key)
+        self._send("report", kind, fields)
+
+    def _handle_prepared(self, host: Host, reply: Any) -> None:
+        if self._prepared is None:
+            return
+        host.main_pid = reply.pid
+        self._prepared[str(host.number)] = reply
+        self._complete_preparation()
+
+    def _complete_preparation(self) -> None:
+        """Answer the engine once every host has answered."""
+        replies = self._prepared
+        if replies is None or not self._placement.loads or replies.keys() < self._placement.loads.keys():
+            return
+        self._prepared = None
+        used = [self._hosts[name] for name in self._placement.loads]
+        first = replies[str(used[0].number)]
+        failed = next((host for host in used if replies[str(host.number)].errors), None)
+        errors = () if failed is None else replies[str(failed.number)].errors
+        if failed is not None and not all(reply.errors for reply in replies.values()):
+            errors = tuple(error.replace(message=f"on {failed}: {error.message}") for error in errors)
+        self._report(
+            first.replace(
+                errors=errors,
+                threads=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.threads)),
+                refused=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.refused)),
+                differences=() if errors else differences(used),
+                hosts=tuple(
+                    {
+                        "host": host.name,
+                        "worker": host.address,
+                        "main_pid": host.main_pid,
+                        "slots": self._placement.loads[str(host.number)].slots,
+                        "boot_id": host.facts["boot_id"],
+                    }
+                    for host in used
+                ),
+            )
+        )
+
+    def _lose(self, host: Host, why: str) -> None:
+        """A host is gone: no one sees how its attempts end."""
+        host.is_over = True
+        name = str(host.number)
+        if self._closing is not None:
+            self._note_closed()
+            return
+        if name not in self._placement.loads:
+            return
+        if self._prepared is not None:
+            self._report(base.ExecutorLost(how=f"on {host}: {why}"))
+            return
+        running, unstarted = self._placement.lose(name)
+        now = time.monotonic()
+        for key in (*running, *unstarted):
+            if self._files is not None and key in running:
+                self._files.end(self._logs[key])
+            self._forget(key)
+            self._send("lost", key, now, f"host {host.name} was lost: {why}")
+        if name in self._suspending:
+            self._handle_report(host, "Suspended", [])
+        if not self._placement.loads:
+            self._report(base.ExecutorLost(how=f"no host is left; the last one, {host}: {why}"))
+        self._place()
+
+    # ---- the end
+
+    def _note_closed(self) -> None:
+        if self._closing is not None and all(host.is_over for host in self._hosts.values()):
+            self._closing.set()
+
+    async def _close(self) -> None:
+        """End the agents, and wait until nothing is left on any host."""
+        self._closing = asyncio.Event()
+        for host in self._hosts.values():
+            if not host.is_over:
+                host.send("close")
+        self._note_closed()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), CLOSE_SECONDS)
+        if self._files is not None:
+            self._files.close()
+        for owned in (self._client, self._cluster):
+            if owned is not None:
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(owned.close(), CLOSE_SECONDS)
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def serve(descriptor: int) -> NoReturn:
+    """Run a bridge that serves this end of a socket pair; does not return."""
+    code = 1
+    try:
+        # What dask has to say of the cluster is not for the terminal of the run.
+        logging.disable(logging.CRITICAL)
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        asyncio.run(Bridge(sock).serve())
+        code = 0
+    finally:
+        os._exit(code)

@@ -1,0 +1,179 @@
+"""The engine's end of a run on the hosts of a dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import time
+from socket import socketpair
+from typing import TYPE_CHECKING, Any
+
+from mprun.errors import LauncherError, UsageError
+from mprun.executors.base import ExecutorLost, Exited, NotStarted, Started
+from mprun.executors.dask import reports
+from mprun.launcher.channel import EngineChannel
+
+if TYPE_CHECKING:
+    from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
+    from mprun.launcher.channel import AttemptKey
+
+# How long the bridge may take to import dask, to connect, and to find workers, in seconds.
+OPEN_SECONDS = 60.0
+# How long it may take to end what runs on the hosts, in seconds; then it is killed.
+CLOSE_SECONDS = 40.0
+# After this time without a sign of a host, it counts as lost, in seconds.
+HOST_TIMEOUT_SECONDS = 30.0
+_PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
+
+
+class DaskExecutor:
+    """Speaks with one bridge; see `mprun.executors.base.Executor`.
+
+    `slots` is how many attempts the cluster runs at once, once `wait` has returned.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        import subprocess
+
+        path = options["scheduler_file"]
+        if path and not os.path.exists(path):
+            raise UsageError(f"no such file: {path} (`--scheduler-file`); start the scheduler first")
+        ours, theirs = socketpair()
+        descriptor = theirs.fileno()
+        # Not what is in the working directory; in a session of its own, so that Ctrl-C stops the run and not
+        # this process.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _PROGRAM.format(descriptor)],
+            pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._channel = EngineChannel(ours)
+        self.slots = 0
+        # What is known of each attempt that runs, for the report of an end that no one saw.
+        self._started: dict[AttemptKey, Started] = {}
+        self._send("open", options)
+        self._channel.flush()
+
+    def wait(self) -> None:
+        """Wait until the cluster is there. Raises UsageError if it cannot be used."""
+        deadline = time.monotonic() + OPEN_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            select.select([self], [], [], left)
+            messages = self._channel.receive()
+            if messages is None:
+                raise LauncherError(f"the connection to dask has ended ({self._how()})")
+            for kind, *details in messages:
+                if kind == "refused":
+                    self.close()
+                    raise UsageError(details[0])
+                if kind == "opened":
+                    self.slots = details[0]
+                    return
+        self.close(kill=True)
+        raise UsageError(f"dask took longer than {OPEN_SECONDS:g}s to answer")
+
+    def _send(self, *message: Any) -> None:
+        self._channel.send(*message)
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def prepare(self, request: PrepareRequest) -> None:
+        calls = tuple(call.to_tuple() for call in request.calls)
+        self._send("prepare", request.replace(calls=calls).to_tuple())
+
+    def start(self, request: StartRequest) -> None:
+        self._send("start", request.to_tuple())
+
+    def cancel(self, key: AttemptKey) -> None:
+        self._send("cancel", key)
+
+    def signal(self, key: AttemptKey, name: str, *, title: str = "", to: str = "group") -> None:
+        self._send("signal", key, name, title, to)
+
+    def probe(self, request: ProbeRequest) -> None:
+        self._send("probe", request.to_tuple())
+
+    def end_probe(self, key: AttemptKey) -> None:
+        self._send("end_probe", key)
+
+    def suspend(self) -> None:
+        self._send("suspend")
+
+    def resume(self) -> None:
+        self._send("resume")
+
+    def wake(self) -> bool:
+        return False
+
+    def usage(self) -> dict[str, Any] | None:
+        return None
+
+    def flush(self) -> bool:
+        try:
+            return self._channel.flush()
+        except OSError:
+            # `receive` reports that.
+            return True
+
+    def receive(self) -> list[Report]:
+        messages = self._channel.receive()
+        if messages is None:
+            return [ExecutorLost(how=f"the connection to dask has ended ({self._how()})")]
+        found: list[Report] = []
+        for kind, *details in messages:
+            if kind == "report":
+                found.append(self._remember(reports.unpack(*details)))
+            elif kind == "lost":
+                found.append(self._unseen(*details))
+        return found
+
+    def _remember(self, report: Report) -> Report:
+        if isinstance(report, Started):
+            self._started[report.key] = report
+        elif isinstance(report, Exited):
+            self._started.pop(report.key, None)
+        return report
+
+    def _unseen(self, key: AttemptKey, clock: float, why: str) -> Report:
+        """The report of an attempt on a host that is lost."""
+        started = self._started.pop(key, None)
+        if started is None:
+            return NotStarted(key=key, clock=clock, message=why, unseen=True)
+        return Exited(
+            key=key,
+            clock=clock,
+            pid=started.pid,
+            exit_code=None,
+            core_dumped=False,
+            duration=clock - started.clock,
+            cpu=None,
+            max_rss=None,
+            threads=0,
+            orphans=(),
+            unseen=why,
+        )
+
+    def close(self, *, kill: bool = False) -> None:
+        import subprocess
+
+        # The bridge ends what runs on the hosts, in any case.
+        self._channel.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _how(self) -> str:
+        import subprocess
+
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return f"exit {self._process.poll()}"

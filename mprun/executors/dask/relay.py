@@ -1,0 +1,124 @@
+"""In dask's worker: starts agents, and passes bytes between each and the bridge of its run.
+
+A relay is driven by calls on the worker's event loop, which never wait for the agent's work. Both directions
+are streams with offsets: bytes that arrive again are passed over, and what was sent stays until it is
+acknowledged, so that a connection may break and be made again. An agent that sends more than the bridge takes
+has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from mprun.linux import procfs
+
+# The name of the call that the bridge makes.
+OPERATION = "mprun"
+# How much of an agent's stream is kept here, and how much is in one answer, in bytes.
+MAX_KEPT_BYTES = 1 << 21
+MAX_ANSWER_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
+# What an agent runs: not what is in the worker's working directory.
+_PROGRAM = "from mprun.executors.dask.agent import serve; serve({})"
+
+# The relays of this worker, by a key that the bridge has made.
+_relays: dict[str, Relay] = {}
+
+
+def install(dask_worker: Any) -> dict[str, Any]:
+    """Have a worker answer the bridge's calls; what the bridge must know of it."""
+    dask_worker.handlers[OPERATION] = _handle
+    return {
+        "host": os.uname().nodename,
+        "mprun": version("mprun"),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "boot_id": procfs.boot_id(),
+    }
+
+
+async def _handle(action: str, key: str, **details: Any) -> Any:
+    if action == "open":
+        _relays[key] = Relay(key)
+        return True
+    relay = _relays.get(key)
+    if relay is None:
+        # The worker has been restarted under the same address.
+        return None
+    return await (relay.send(**details) if action == "send" else relay.receive(**details))
+
+
+class Relay:
+    """The streams of one agent."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._socket = ours
+        descriptor = theirs.fileno()
+        command = [sys.executable, "-P", "-c", _PROGRAM.format(descriptor)]
+        # In a session of its own: signals of the worker's terminal are not for it.
+        self._process = subprocess.Popen(
+            command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        theirs.close()
+        self._kept = bytearray()
+        # The offset of the first byte that is kept, and how much the agent was sent.
+        self._start = self._passed_on = 0
+        self._is_closed = False
+        self._has_more, self._has_room = asyncio.Event(), asyncio.Event()
+        self._sending = asyncio.Lock()
+        # The event loop has only a weak reference.
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(self._socket, _CHUNK_BYTES):
+                self._kept += data
+                self._has_more.set()
+                while len(self._kept) > MAX_KEPT_BYTES:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        self._is_closed = True
+        self._has_more.set()
+        self._socket.close()
+        # It ends by itself now, which takes as long as its launcher.
+        while self._process.poll() is None:
+            await asyncio.sleep(0.05)
+        _relays.pop(self._key, None)
+
+    async def send(self, offset: int, data: bytes) -> bool:
+        """Pass on what the agent does not have yet; whether it takes anything."""
+        async with self._sending:
+            new = data[max(0, self._passed_on - offset) :]
+            if self._is_closed:
+                return False
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._socket, new)
+            except OSError:
+                return False
+            self._passed_on += len(new)
+        return True
+
+    async def receive(self, offset: int, wait: float) -> tuple[bytes, bool]:
+        """What the agent has sent from an offset on, once there is something, and whether that is all.
+
+        What came before it is acknowledged.
+        """
+        del self._kept[: offset - self._start]
+        self._start = offset
+        self._has_room.set()
+        if not self._kept and not self._is_closed:
+            self._has_more.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_more.wait(), wait)
+        data = bytes(self._kept[:MAX_ANSWER_BYTES])
+        return data, self._is_closed and len(data) == len(self._kept)

@@ -1,0 +1,84 @@
+"""The logs and result files of a run, which the bridge writes as they arrive from the hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+# A name that no attempt's files have, for a file that has not arrived as a whole.
+_PART = ".part-"
+
+
+class RunFiles:
+    """Writes below the directories of a run: each a path, its device and its inode.
+
+    Raises OSError if another directory has taken the place of one.
+    """
+
+    def __init__(self, folders: tuple[tuple[str, int, int], ...]) -> None:
+        self._logs, self._results = (_open_folder(*folder) for folder in folders)
+        # Open logs, by name: those of attempts that run.
+        self._open: dict[str, int] = {}
+        self._parts: dict[str, int] = {}
+        # Why a log is not complete, by its name.
+        self.errors: dict[str, str] = {}
+
+    def append(self, log: str, data: bytes) -> None:
+        """Add to a log."""
+        if log in self.errors:
+            return
+        try:
+            file = self._open.get(log, -1)
+            if file < 0:
+                file = self._open[log] = self._create(log, os.O_APPEND)
+            _write(file, data)
+        except OSError as error:
+            self.errors[log] = error.strerror or str(error)
+
+    def end(self, log: str) -> str:
+        """The log is complete: it is there, even if it is empty; why that is not so, "" if it is."""
+        if log not in self._open:
+            self.append(log, b"")
+        if (file := self._open.pop(log, -1)) >= 0:
+            os.close(file)
+        return self.errors.pop(log, "")
+
+    def write_result(self, host: int, name: str, data: bytes, *, is_last: bool) -> str:
+        """Add to a result file, which appears once it is whole; why that fails, "" if it does not."""
+        part = f"{_PART}{host}"
+        try:
+            if part not in self._parts:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._parts[part] = os.open(part, flags, 0o600, dir_fd=self._results)
+            _write(self._parts[part], data)
+            if is_last:
+                os.close(self._parts.pop(part))
+                os.rename(part, name, src_dir_fd=self._results, dst_dir_fd=self._results)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def _create(self, log: str, flags: int) -> int:
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(log, flags, 0o600, dir_fd=self._logs)
+
+    def close(self) -> None:
+        """Remove what has not arrived as a whole."""
+        for part in self._parts:
+            with contextlib.suppress(OSError):
+                os.unlink(part, dir_fd=self._results)
+
+
+def _open_folder(path: str, device: int, inode: int) -> int:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    found = os.fstat(folder)
+    if (found.st_dev, found.st_ino) != (device, inode):
+        os.close(folder)
+        raise OSError(f"{path} was replaced")
+    return folder
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

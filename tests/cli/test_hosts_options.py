@@ -1,0 +1,56 @@
+"""The options of `--executor dask`, and what it refuses before it looks for a cluster."""
+
+import importlib.util
+
+import pytest
+from support.runs import mprun, write
+
+from mprun.cli import hosts
+from mprun.errors import UsageError
+
+NONE = {"executor": "dask", "scheduler": None, "scheduler_file": None, "host_timeout": 30.0}
+
+
+def test_a_scheduler_without_the_executor_is_refused(tmp_path):
+    write(tmp_path, job="tasks: [{command: [echo]}]")
+    run = mprun("job.yaml", "--scheduler-file", "x", cwd=tmp_path)
+    assert (run.code, run.stderr) == (2, "error: `--scheduler-file` is only valid with `--executor dask`\n")
+
+
+def test_without_distributed_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'mprun\[dask\]'"):
+        hosts.connect(None, None, NONE)
+
+
+def test_two_schedulers_are_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(UsageError, match="use one of them"):
+        hosts.connect(None, None, {**NONE, "scheduler": "tcp://127.0.0.1:1", "scheduler_file": "x"})
+
+
+def test_a_scheduler_file_that_is_not_there_is_named(tmp_path):
+    pytest.importorskip("distributed")
+    write(tmp_path, job="tasks: [{command: [echo]}]")
+    run = mprun("job.yaml", "--executor", "dask", "--scheduler-file", "missing.json", cwd=tmp_path)
+    assert run.code == 2
+    assert run.stderr.startswith("error: no such file: missing.json (`--scheduler-file`)")
+    assert run.directory is None
+
+
+def test_what_is_not_there_on_hosts_is_refused_at_its_place(tmp_path):
+    pytest.importorskip("distributed")
+    write(
+        tmp_path,
+        job="""
+            tasks:
+              - {name: web, command: [sleep, "9"], daemon: true, ready: {tcp: 80}}
+              - {name: kept, command: [echo], artifacts: true}
+        """,
+    )
+    run = mprun("job.yaml", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1", cwd=tmp_path)
+    assert run.code == 2
+    assert "a `ready` probe by `tcp` is not available with `--executor dask`" in run.stderr
+    assert "job.yaml:3:" in run.stderr
+    assert "`artifacts` is not available with `--executor dask`" in run.stderr
+    assert "job.yaml:4:" in run.stderr

@@ -1,0 +1,90 @@
+"""A dask scheduler and workers on loopback, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+SECONDS = 40
+
+# A worker without a nanny, as `dask worker` starts it, and a scheduler: without what its command imports.
+SCHEDULER = """
+import asyncio, sys
+from distributed import Scheduler
+async def serve():
+    scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+    scheduler_file = sys.argv[1]
+    import json, os
+    with open(scheduler_file + ".part", "w") as file:
+        json.dump(scheduler.identity(), file)
+    os.rename(scheduler_file + ".part", scheduler_file)
+    await scheduler.finished()
+asyncio.run(serve())
+"""
+WORKER = """
+import asyncio, sys
+from distributed import Worker
+async def serve():
+    worker = await Worker(
+        scheduler_file=sys.argv[1], nthreads=int(sys.argv[2]), host="127.0.0.1", name=sys.argv[3],
+        local_directory=sys.argv[4], dashboard=False, memory_limit=0,
+    )
+    open(sys.argv[4] + ".ready", "w").close()
+    await worker.finished()
+asyncio.run(serve())
+"""
+
+
+class Cluster:
+    """A scheduler with as many workers as are added; `address` is the scheduler's."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.file = directory / "scheduler.json"
+        self._log = (directory / "cluster.log").open("wb")
+        self.workers = {}
+        self._scheduler = self._start(SCHEDULER)
+
+    def _start(self, program, *arguments):
+        command = [sys.executable, "-P", "-c", program, self.file, *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+
+    def add_worker(self, name, threads=1):
+        (self.directory / f"{name}.ready").unlink(missing_ok=True)
+        process = self._start(WORKER, threads, name, self.directory / name)
+        self.workers[name] = process
+        return process
+
+    @property
+    def address(self):
+        """The scheduler's address, once it is there."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                return json.loads(self.file.read_text())["address"]
+            time.sleep(0.05)
+        raise TimeoutError((self.directory / "cluster.log").read_text())
+
+    def wait_for_workers(self):
+        """Wait until all workers are known to the scheduler."""
+        deadline = time.monotonic() + SECONDS
+        while not all((self.directory / f"{name}.ready").exists() for name in self.workers):
+            if time.monotonic() > deadline:
+                raise TimeoutError((self.directory / "cluster.log").read_text())
+            time.sleep(0.05)
+
+    def close(self):
+        processes = [self._scheduler, *self.workers.values()]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        for process in processes:
+            process.wait()
+        self._log.close()

@@ -1,0 +1,140 @@
+"""What a run on several hosts compares, sends and keeps, without a cluster."""
+
+import hashlib
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mprun.executors import base
+from mprun.executors.dask import reports
+from mprun.executors.dask.agent import PIECE_BYTES, LogTail
+from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
+from mprun.executors.dask.run_files import RunFiles
+from mprun.launcher.channel import FrameDecoder, frame, messages_of
+
+HERE = ".".join(map(str, sys.version_info[:3]))
+
+
+class Host(SimpleNamespace):
+    def __str__(self):
+        return self.name
+
+
+def host(name, modules, python=HERE):
+    return Host(name=name, modules=modules, facts={"python": python})
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_hosts_with_the_files_of_this_machine_do_not_differ(tmp_path):
+    path = tmp_path / "work.py"
+    path.write_bytes(b"one")
+    modules = {str(path): sha256(b"one"), "/only/there.py": sha256(b"two")}
+    assert differences([host("a", modules), host("b", modules)]) == ()
+
+
+def test_a_difference_names_the_host_the_file_and_both_hashes(tmp_path):
+    path = tmp_path / "work.py"
+    path.write_bytes(b"one")
+    one, two = sha256(b"one"), sha256(b"two")
+    found = differences([host("a", {str(path): one}), host("b", {str(path): two})])
+    assert found == (f"{path}: sha256 {two} on b, and {one} on this machine",)
+    found = differences([host("a", {"/gone.py": one}), host("b", {"/gone.py": two}), host("c", {})])
+    assert found == (
+        f"/gone.py: sha256 {two} on b, and {one} on a",
+        "/gone.py: imported on a, and not on c",
+    )
+    found = differences([host("a", {}, python="3.9.1")])
+    assert found == (f"a has Python 3.9.1, and this machine {HERE}",)
+
+
+def test_few_differences_are_told():
+    modules = {f"/gone/{number}.py": sha256(b"") for number in range(99)}
+    assert len(differences([host("a", modules), host("b", {})])) == MAX_DIFFERENCES
+
+
+REPORTS = [
+    base.Importing(number=-1),
+    base.PrepareReply(
+        pid=1,
+        name="MainProcess",
+        errors=(base.BindError(number=0, message="m", where=("args", 0), word="w", candidates=("a",)),),
+        threads=("t",),
+        hosts=({"host": "h"},),
+    ),
+    base.Started(key=(0, 1), clock=1.5, pid=2, ppid=1, start_ticks=None, host="h"),
+    base.NotStarted(key=(0, 1), clock=1.5, message="no"),
+    base.StartCancelled(key=(0, 1), clock=1.5),
+    base.Suspended(),
+    base.NotStarted(key=(0, 1), clock=1.5, message="lost", unseen=True),
+    base.ExecutorLost(how="exit 1"),
+]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda report: type(report).__name__)
+def test_a_report_arrives_as_it_was_sent(report):
+    ((kind, *packed),) = messages_of(FrameDecoder(), frame([reports.pack(report)]))
+    assert kind == "report"
+    assert reports.unpack(*packed) == report
+
+
+@pytest.fixture
+def folders(tmp_path):
+    found = []
+    for name in ("logs", "results"):
+        (tmp_path / name).mkdir()
+        status = os.stat(tmp_path / name)
+        found.append((str(tmp_path / name), status.st_dev, status.st_ino))
+    return tuple(found)
+
+
+def test_logs_and_result_files_are_written_as_they_arrive(folders, tmp_path):
+    files = RunFiles(folders)
+    files.append("a.1.log", b"one\n")
+    files.append("a.1.log", b"two\n")
+    assert (tmp_path / "logs" / "a.1.log").read_bytes() == b"one\ntwo\n"
+    assert files.end("a.1.log") == ""
+    assert files.end("empty.1.log") == ""
+    assert (tmp_path / "logs" / "empty.1.log").read_bytes() == b""
+    # Those of several hosts at a time.
+    assert files.write_result(0, "a.1.json", b"[1,", is_last=False) == ""
+    assert files.write_result(1, "b.1.json", b"2", is_last=True) == ""
+    assert not (tmp_path / "results" / "a.1.json").exists()
+    assert files.write_result(0, "a.1.json", b"2]", is_last=True) == ""
+    assert (tmp_path / "results" / "a.1.json").read_bytes() == b"[1,2]"
+    assert (tmp_path / "results" / "b.1.json").read_bytes() == b"2"
+
+
+def test_a_log_that_cannot_be_written_is_told_at_its_end(folders, tmp_path):
+    files = RunFiles(folders)
+    (tmp_path / "logs" / "a.1.log").symlink_to(tmp_path / "elsewhere")
+    files.append("a.1.log", b"one\n")
+    assert "symbolic links" in files.end("a.1.log")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_directory_that_was_replaced_is_refused(folders, tmp_path):
+    (tmp_path / "logs").rename(tmp_path / "other")
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(OSError, match="replaced"):
+        RunFiles(folders)
+
+
+def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    tail = LogTail(folder, "a.log")
+    assert tail.read() == b""
+    log = tmp_path / "a.log"
+    log.write_bytes(b"x" * PIECE_BYTES + b"rest")
+    assert tail.read() == b"x" * PIECE_BYTES
+    assert tail.read() == b"rest"
+    assert tail.read() == b""
+    log.write_bytes(b"again")
+    assert tail.read() == b"again"
+    tail.remove()
+    assert not log.exists()
+    os.close(folder)
