@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 import time
-from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 from mprun.linux import prctl, procfs
@@ -55,7 +54,10 @@ class Subreaper:
         self._ignored: set[int] = set()
         self._is_open = sys.platform == "linux" and run_id is not None
         if self._is_open:
-            _Users.add()
+            # Not the command, which has a process to itself.
+            from mprun.executors.subreaper_users import SubreaperUsers
+
+            SubreaperUsers.add()
         elif sys.platform == "linux":
             # A process that a shell has exec'd has the shell's background jobs as its children.
             self._ignored = {*procfs.children()} - {launcher}
@@ -65,7 +67,9 @@ class Subreaper:
         """Stop being a subreaper, unless this process was one before."""
         if self._is_open:
             self._is_open = False
-            _Users.remove()
+            from mprun.executors.subreaper_users import SubreaperUsers
+
+            SubreaperUsers.remove()
 
     def kill_orphans(self, attempts: Collection[int]) -> list[int]:
         """Kill and reap what the launcher left, until no more is found; the pids that are still alive.
@@ -176,26 +180,3 @@ def _reap(pid: int) -> None:
     """Reap this child only: other threads of a program that embeds mprun wait for their own."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-
-
-class _Users:
-    """Counts the runs that need this process to be a subreaper: a program may run one in each thread."""
-
-    _lock = allocate_lock()
-    _count = 0
-    _was_subreaper = False
-
-    @classmethod
-    def add(cls) -> None:
-        with cls._lock:
-            if cls._count == 0:
-                cls._was_subreaper = prctl.is_child_subreaper()
-                prctl.set_child_subreaper(True)
-            cls._count += 1
-
-    @classmethod
-    def remove(cls) -> None:
-        with cls._lock:
-            cls._count -= 1
-            if cls._count == 0 and not cls._was_subreaper:
-                prctl.set_child_subreaper(False)
