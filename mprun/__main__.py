@@ -37,6 +37,10 @@ def _end(number: int, _frame: object) -> None:
             from mprun.launcher.main import kill_unused
 
             kill_unused(_launcher)
+        # It may be in the middle of its import.
+        packed_run = sys.modules.get("mprun.record.packed_run")
+        if remove := getattr(packed_run, "remove_unpacked", None):
+            remove()
     finally:
         os._exit(128 + number)
 
@@ -48,7 +52,7 @@ if __name__ == "__main__":
 # The commands that run no job; a test compares it with the command line's own table.
 WITHOUT_JOB = frozenset(
     {"compare", "flaky", "help", "validate", "plan", "runs", "show", "tree", "logs", "report", "export"}
-    | {"result", "stop", "init", "schema", "merge"}
+    | {"result", "stop", "init", "schema", "merge", "pack"}
 )
 
 # The newest Python on which a launcher was forked: it overwrites its environment in memory

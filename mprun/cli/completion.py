@@ -6,6 +6,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mprun.record.packed_path import is_packed
 from mprun.record.run_list import find_run, list_runs
 from mprun.record.state_dir import DEFAULT
 
@@ -13,29 +14,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import click
+    from click.shell_completion import CompletionItem
 
 # The user waits for the list, and does not read a longer one.
 _MAX_RUNS = 100
 _MAX_RECORD_LINES = 5000
 
 
-def complete_run(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The newest runs whose id begins with the text; does not read their records."""
+def complete_run(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[str] | list[CompletionItem]:
+    """The newest runs whose id begins with the text, without reading them; files if there are none."""
     from mprun.errors import MprunError
 
     names = (directory.run_id for directory in list_runs(_state_dir(context)))
     try:
-        return list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
+        found = list(islice((name for name in names if name.startswith(incomplete)), _MAX_RUNS))
     except MprunError:
-        return []
+        found = []
+    if found or not incomplete:
+        return found
+    from click.shell_completion import CompletionItem
+
+    # A packed run.
+    return [CompletionItem(incomplete, type="file")]
 
 
 def complete_task(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The tasks of the run and their groups, as far as the first lines of its record name them."""
     from mprun.errors import MprunError
 
+    run = context.params.get("run")
+    if run is None and (first := (context.params.get("tasks") or ("",))[0]) and is_packed(first):
+        run = first
     try:
-        names = dict.fromkeys(_tasks(_state_dir(context), context.params.get("run")))
+        names = dict.fromkeys(_tasks(_state_dir(context), run))
     except (MprunError, OSError):
         return []
     return [name for name in names if name.startswith(incomplete) and name.isprintable()]

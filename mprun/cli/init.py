@@ -86,6 +86,7 @@ SCHEMAS = (
     "error",
     "flaky",
     "logs",
+    "pack",
     "plan",
     "runs",
     "show",

@@ -34,6 +34,7 @@ MODULES = {
     "init": "init",
     "logs": "show",
     "merge": "merge",
+    "pack": "pack",
     "plan": "plan",
     "report": "report",
     "result": "result",
@@ -186,6 +187,7 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         say("error", f"{_failed_operation(error)}: {error.strerror}")
         code = EXIT_INTERNAL
     finally:
+        _remove_unpacked()
         if launcher is not None:
             with contextlib.suppress(ChildProcessError):
                 # A run reaps it.
@@ -200,6 +202,13 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         except (OSError, ValueError):
             silence(stream)
     return code
+
+
+def _remove_unpacked() -> None:
+    # Only a command that reads a packed run has it.
+    packed_run = sys.modules.get("mprun.record.packed_run")
+    if packed_run is not None:
+        packed_run.remove_unpacked()
 
 
 def _finish_display() -> None:

@@ -16,7 +16,7 @@ from mprun.outcomes import EXIT_INTERNAL
 from mprun.reporters.door import expect_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
@@ -69,7 +69,11 @@ def check_path(path: str, kind: Format, option: str) -> None:
         pass
     except OSError as error:
         raise UsageError(f"cannot write `{option} {path}`: {error.strerror}") from None
-    # Also a file that exists is written beside its name.
+    check_folder(path, option)
+
+
+def check_folder(path: str, option: str) -> None:
+    """Raise UsageError if no file can be made beside this one: also a file that exists is written there."""
     folder = os.path.dirname(os.path.realpath(path))
     if not os.access(folder, os.W_OK | os.X_OK):
         why = "cannot be written" if os.path.isdir(folder) else "does not exist"
@@ -99,13 +103,30 @@ def write_run(directory: RunDirectory, path: str, kind: Format) -> None:
 
 def write_whole(path: str, pieces: Iterable[str]) -> None:
     """Write a file beside its name, and give it its name when it is whole. Raises OSError."""
+    with (
+        replacing(path) as descriptor,
+        open(
+            descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
+        ) as stream,
+    ):
+        stream.writelines(pieces)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[int]:
+    """The descriptor of a new file beside this one, which takes its place once it is written.
+
+    Raises OSError.
+    """
     path = os.path.realpath(path)
     # Whatever its name: that may be as long as names can be.
     beside = os.path.join(os.path.dirname(path), f".mprun-{os.urandom(8).hex()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.writelines(pieces)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):

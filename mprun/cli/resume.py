@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,14 +21,16 @@ from mprun.errors import MprunError, NothingSelected, UsageError
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
 from mprun.record.commands import command, short_path
+from mprun.record.packed_path import is_packed, packed_in, ran_elsewhere
 from mprun.record.rerun import choose_reused, unmatched
 from mprun.record.resumable import find_resumable
 from mprun.record.resume import file_changes, read_earlier_run, refusals, with_unrecorded
 from mprun.record.resume_lock import locked
+from mprun.record.run_list import find_run
 from mprun.record.state_dir import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mprun.record.resume import EarlierRun
     from mprun.record.run_state import RunState
@@ -80,9 +83,13 @@ def resume(
     resumed. Its params, options and directory are used again, and so are the results of the
     tasks that succeeded. Tasks that failed, timed out or were stopped, cancelled or skipped
     run again, and so do daemons.
+
+    RUN may be a file of `mprun pack`, too, which becomes a run of the state directory. Its job
+    file is looked for in this directory, by the path that it had from the one in which it ran.
     """
     keep_stdout_for_programs(running, as_json=as_json)
-    directory, state = _find_run(running["state_dir"], run, bool(rerun), quiet=running["quiet"])
+    state_dir, quiet = running["state_dir"], running["quiet"]
+    directory, state = _find_run(state_dir, run, bool(rerun), quiet=quiet)
     if reader.is_active(directory, state):
         stop = command(directory, "stop", "--run", directory.run_id)
         raise UsageError(f"run {directory.run_id} is still running; stop it with `{stop}`")
@@ -95,12 +102,14 @@ def resume(
         if as_json:
             print_run(directory)
         return EXIT_SUCCEEDED
-    with locked(running["state_dir"], earlier):
+    with locked(state_dir, earlier):
         plan, options = _plan(earlier, state, params, rerun, rerun_unknown, allow_changed)
-        if plan.cwd is not None and not running["quiet"]:
+        if plan.cwd is not None and not quiet:
             # A state directory may have come from somewhere else, with a record that names any directory.
             note(f"run {directory.run_id} is resumed where it ran: {visible(plan.cwd)}")
-        result = execute(plan, launcher, options, running, resumes=earlier.replace(reused=plan.reused))
+        earlier = earlier.replace(reused=plan.reused)
+        with _adopted(earlier, state_dir) if packed_in(directory) else nullcontext(earlier) as earlier:
+            result = execute(plan, launcher, options, running, resumes=earlier)
     if as_json:
         print_run(RunDirectory(result.directory))
     return result.exit_code
@@ -113,17 +122,53 @@ def _find_run(
 
     It is told if that is not the newest run; otherwise the header is enough.
     """
+    if run is not None and is_packed(run):
+        return _find_packed(run, state_dir, quiet=quiet)
     found = find_resumable(state_dir, succeeded=succeeded) if run is None else None
     if found is None:
         # If none can be resumed, the newest one says why.
-        return read_run(state_dir, run, to_read=False)
+        return _here(*read_run(state_dir, run, to_read=False))
     for run_id in found.unreadable:
         warn(f"the record of run {run_id} cannot be read, so a run before it is resumed")
     if not found.is_newest and not quiet:
         ended = "was interrupted" if found.outcome == Outcome.INTERRUPTED else visible(found.outcome)
         file = visible(short_path(found.file))
         note(f"resuming run {found.directory.run_id} of {visible(found.job)} ({file}), which {ended}")
-    return read_run_in(found.directory)
+    return _here(*read_run_in(found.directory))
+
+
+def _find_packed(path: str, state_dir: str, *, quiet: bool) -> tuple[RunDirectory, RunState]:
+    """The run in a file of `mprun pack`; the same one of the state directory if it is there by now."""
+    from mprun.record.moved_run import find_adopted
+
+    packed = find_run(state_dir, path)
+    adopted = find_adopted(packed, state_dir)
+    directory, state = _here(*read_run_in(adopted or packed))
+    if state.started is not None and not quiet:
+        job, file = visible(state.started.job), visible(short_path(state.started.file))
+        note(f"resuming run {directory.run_id} of {job} ({file}), packed in {visible(path)}")
+    return directory, state
+
+
+def _here(directory: RunDirectory, state: RunState) -> tuple[RunDirectory, RunState]:
+    """A run as it is resumed here: the files of one that ran elsewhere are looked for in this directory."""
+    if state.started is not None and ran_elsewhere(directory):
+        from mprun.record.moved_run import here
+
+        state.started = here(directory.run_id, state.started)
+    return directory, state
+
+
+@contextmanager
+def _adopted(earlier: EarlierRun, state_dir: str) -> Iterator[EarlierRun]:
+    """A packed run, once it is a run of the state directory, with the lock on it."""
+    from mprun.record.moved_run import adopt
+
+    directory = adopt(earlier.directory, state_dir)
+    lineage = tuple(directory.beside(one.run_id) for one in earlier.lineage)
+    earlier = earlier.replace(directory=directory, lineage=lineage)
+    with locked(state_dir, earlier):
+        yield earlier
 
 
 def _plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from mprun.cli.messages import print_json, warn
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.errors import UsageError
 from mprun.record import reader
+from mprun.record.packed_path import is_packed
 from mprun.record.run_list import find_run
 from mprun.reporters.door import wants_colour
 from mprun.reporters.outlet import display
@@ -110,10 +112,14 @@ def logs(
     TASKS are names or patterns with `*` and `?`; by default all tasks. The name of a
     matrix, `foreach` or recipe means all of its tasks; `main` is the main process, which
     imported the targets. The output of a single task is shown as it is, without its name.
+    The first one may be a file of `mprun pack`, as for `--run`.
     """
     from mprun.cli.views.follow import follow_logs
     from mprun.cli.views.logs import Selection, show_logs
 
+    if run is None and tasks and is_packed(tasks[0]) and os.path.exists(tasks[0]):
+        # Else it is the name of a task.
+        run, tasks = tasks[0], tasks[1:]
     directory, state = read_run(state_dir, run)
     if follow and failed:
         raise UsageError("`--failed` shows tasks that have ended, and does not go with `--follow`")

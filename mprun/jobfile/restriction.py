@@ -29,17 +29,21 @@ def allowed_directory(named: str | None, environment: Mapping[str, str]) -> str 
 
 
 def _ci_work_tree(environment: Mapping[str, str]) -> str | None:
-    """The git work tree with the working directory, if the environment is that of a CI service; else None.
-
-    It is the nearest directory with a `.git`: no git is called, whose configuration could name programs.
-    """
+    """The git work tree with the working directory, if the environment is that of a CI service; else None."""
     if all(environment.get(name, "").lower() in _FALSE for name in _CI_VARIABLES):
         return None
     try:
-        directory = os.getcwd()
+        return work_tree(os.getcwd())
     except OSError:
         # It was removed: nothing in it can be named.
         return None
+
+
+def work_tree(directory: str) -> str | None:
+    """The git work tree that a directory is in, or None.
+
+    It is the nearest directory with a `.git`: no git is called, whose configuration could name programs.
+    """
     while not os.path.lexists(os.path.join(directory, ".git")):
         parent = os.path.dirname(directory)
         if parent == directory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from mprun.record.packed_path import is_packed
 from mprun.record.state_dir import DEFAULT
 
 if TYPE_CHECKING:
@@ -12,11 +13,16 @@ if TYPE_CHECKING:
 
 
 def command(directory: RunDirectory, *words: str) -> str:
-    """A command of mprun about a run, with its state directory if that is not the default one here."""
+    """A command of mprun about a run, with its state directory if that is not the default one here.
+
+    Of a packed run, that is the file; it is resumed by the name of this file.
+    """
     state_dir = os.path.dirname(os.path.dirname(os.path.abspath(directory.path)))
     if state_dir != os.path.abspath(DEFAULT):
         import shlex
 
+        if words[:2] == ("resume", directory.run_id) and is_packed(state_dir):
+            return " ".join(["mprun", "resume", shlex.quote(short_path(state_dir)), *words[2:]])
         words = (*words, "--state-dir", shlex.quote(short_path(state_dir)))
     return " ".join(["mprun", *words])
 

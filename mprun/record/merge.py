@@ -13,6 +13,7 @@ from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.record import events, lock
 from mprun.record.packed_details import pack_pairs, pack_values
+from mprun.record.packed_path import packed_in, write_origin
 from mprun.record.reader import CorruptLine, read_lines
 from mprun.record.recorder import Recorder
 from mprun.record.recovery import infer_outcome
@@ -71,6 +72,8 @@ def merge(shards: Sequence[ShardRun], state_dir: str, problems: Sequence[str]) -
             recorder.close()
         for number, shard in enumerate(shards):
             _copy_files(shard, {name for name, end in with_end.items() if end.shard == number}, directory)
+        if packed := next(filter(None, (packed_in(shard.directory) for shard in shards)), ""):
+            write_origin(directory, packed)
     except OSError as error:
         raise RecordError(f"the merged record cannot be written: {error.strerror}") from None
     return directory, EXIT_INTERNAL if finished.exit_code is None else finished.exit_code

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mprun.record.state_files import StateFile
 
 # Its name in the directory of the run. The record has its end before the last reader is given up.
-_NAME = "not-shown.txt"
+NOT_SHOWN = "not-shown.txt"
 _MAX_BYTES = 4096
 
 
@@ -33,4 +33,4 @@ def read_not_shown(directory: RunDirectory) -> str:
 
 
 def _file(directory: RunDirectory) -> StateFile:
-    return directory.folder.file(_NAME)
+    return directory.folder.file(NOT_SHOWN)

@@ -14,7 +14,8 @@ from mprun.jobfile.syntax.document import MAX_BYTES, sha256
 from mprun.jobfile.text_file import NotRegular, read_bytes
 from mprun.outcomes import Outcome
 from mprun.record import results
-from mprun.record.commands import command
+from mprun.record.commands import command, short_path
+from mprun.record.packed_path import ran_elsewhere
 from mprun.record.reader import read_state
 from mprun.record.recovery import has_started, infer_outcome
 from mprun.record.state_dir import RunDirectory, is_run_id
@@ -197,7 +198,13 @@ def content_hash(path: str) -> str | None:
 def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) -> Iterator[str]:
     """Why a run cannot be resumed as it is: a message for each reason, with a remedy."""
     run_id = earlier.directory.run_id
-    if earlier.file in changes.gone:
+    is_from_elsewhere = ran_elsewhere(earlier.directory)
+    if earlier.file in changes.gone and is_from_elsewhere:
+        yield (
+            f"the job file of run {run_id} is not in this directory: {quote(short_path(earlier.file))}; "
+            "change to the directory that has it, such as a checkout of what that run has run"
+        )
+    elif earlier.file in changes.gone:
         yield (
             f"the job file of run {run_id} is not there any more: {quote(earlier.file)}; put it back, "
             "or run the job anew from where it is now"
@@ -214,7 +221,13 @@ def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) 
             f"{_names(others)} {'is' if len(others) == 1 else 'are'} not there any more, so the results of "
             f"run {run_id} may be out of date; put back what the job still reads, or use `--allow-changed`"
         )
-    if changes.changed:
+    if changes.changed and is_from_elsewhere:
+        yield (
+            f"{_names(changes.changed)} {'is' if len(changes.changed) == 1 else 'are'} not the same as in "
+            f"run {run_id}, so its results may be out of date; check out what that run has run, or use "
+            "`--allow-changed` to resume it anyway"
+        )
+    elif changes.changed:
         yield (
             f"{_names(changes.changed)} changed since that run, so its results may be out of date; "
             "use `--allow-changed` to resume it anyway"

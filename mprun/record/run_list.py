@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
+from mprun.record.packed_path import is_packed
 from mprun.record.state_dir import RunDirectory
 from mprun.record.state_files import Folder, NotOurs
 
@@ -14,12 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def _packed(path: str, *, to_read: bool) -> list[RunDirectory]:
+    if not to_read:
+        raise UsageError(
+            f"the packed run {quote(path)} is only read; to run its tasks again, use `mprun resume FILE.zip`"
+        )
+    # Few commands read one.
+    from mprun.record.packed_run import packed_runs
+
+    return packed_runs(path)
+
+
 def list_runs(state_dir: str, *, to_read: bool = True) -> Iterator[RunDirectory]:
     """The runs of a state directory, newest first.
 
     Raises UsageError if it cannot be read, or is not a directory that only this user can write
     to. Only `to_read`, root may use that of another user: not to signal, change or remove something.
+    In place of a state directory, a packed run may be read.
     """
+    if is_packed(state_dir):
+        yield from _packed(state_dir, to_read=to_read)
+        return
     runs = Folder(os.path.abspath(state_dir), to_read=to_read).folder("runs")
     try:
         names = runs.names()
@@ -43,8 +59,11 @@ def _refusal(state_dir: str, error: OSError) -> UsageError:
 def find_run(state_dir: str, run: str | None, *, to_read: bool = True) -> RunDirectory:
     """The run with this id, or with the only id that begins with it; the newest run for None.
 
-    Raises UsageError if there is no such run, or more than one, and as `list_runs`.
+    It may also be the path of a packed run. Raises UsageError if there is no such run, or more than one,
+    and as `list_runs`.
     """
+    if run is not None and is_packed(run):
+        return _packed(run, to_read=to_read)[0]
     known = list(list_runs(state_dir, to_read=to_read))
     if not known:
         raise UsageError(f"no runs in {state_dir} yet; start one with `mprun JOB`, or use `--state-dir`")

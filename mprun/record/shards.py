@@ -10,7 +10,9 @@ from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.outcomes import Outcome
+from mprun.record.packed_path import is_packed
 from mprun.record.reader import is_active, read_state, run_outcome
+from mprun.record.run_list import list_runs
 from mprun.record.state_dir import EVENTS, RunDirectory, is_run_id
 from mprun.record.task_details import TaskDetails
 from mprun.scheduling.partition import parse_partition
@@ -53,8 +55,8 @@ class ShardRun(Frozen):
 def find_shards(paths: Sequence[str]) -> tuple[list[ShardRun], list[str]]:
     """The newest run of each shard in these directories, in order, and messages about runs that are left out.
 
-    A directory may be that of a run, or have such directories in it, however deep. Raises UsageError if one
-    of them has no shard in it.
+    A directory may be that of a run, or have such directories and packed runs in it, however deep; it may
+    also be a packed run. Raises UsageError if one of them has no shard in it.
     """
     found: dict[tuple[int, int], ShardRun] = {}
     messages: list[str] = []
@@ -84,10 +86,18 @@ def find_shards(paths: Sequence[str]) -> tuple[list[ShardRun], list[str]]:
 
 
 def _runs_below(path: str) -> Iterator[RunDirectory]:
+    if is_packed(path):
+        yield from list_runs(path)
+        return
     if not os.path.isdir(path):
-        raise UsageError(f"{quote(path)} is not a directory; name one with the record of a shard")
+        raise UsageError(
+            f"{quote(path)} is not a directory; name one with the record of a shard, or a packed run"
+        )
     top = os.path.abspath(path)
     for count, (folder, names, files) in enumerate(os.walk(top)):
+        for file in sorted(files):
+            if _is_ours(place := os.path.join(folder, file)):
+                yield from list_runs(place)
         if EVENTS in files and is_run_id(os.path.basename(folder)):
             names.clear()
             yield RunDirectory(folder)
@@ -95,6 +105,15 @@ def _runs_below(path: str) -> Iterator[RunDirectory]:
             names.clear()
         else:
             names.sort()
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a file that was found seems to be a packed run: many other files are zip files."""
+    if not is_packed(path):
+        return False
+    from mprun.record.packed_run import is_ours
+
+    return is_ours(path)
 
 
 def _read(directory: RunDirectory) -> ShardRun | None:

@@ -220,7 +220,7 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
     run_id = f"{stamp}.{int(now % 1 * 1000):03d}-{os.urandom(2).hex()}"
     state = Folder(os.path.abspath(state_dir))
     try:
-        _create_state(state)
+        create_state(state)
         with contextlib.suppress(FileNotFoundError):
             # A foreign one would keep the run from being found after a kill.
             state.folder(PIDFILES).require()
@@ -237,8 +237,11 @@ def create_run(state_dir: str, now: float) -> RunDirectory:
     return run
 
 
-def _create_state(state: Folder) -> None:
-    """Create the state directory, for its owner only and ignored by git."""
+def create_state(state: Folder) -> None:
+    """Create the state directory, for its owner only and ignored by git, if it does not exist.
+
+    Raises OSError.
+    """
     if os.path.lexists(state.path):
         return
     _make_parents(os.path.dirname(state.path))

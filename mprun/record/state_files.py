@@ -183,9 +183,9 @@ class Folder:
         """Remove an entry that is not a directory; of a link, the link."""
         os.unlink(name, dir_fd=self.descriptor)
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an entry another name, in place of what has that name."""
-        os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+    def rename(self, old: str, new: str, into: Folder | None = None) -> None:
+        """Give an entry another name, here or in another directory, in place of what has that name."""
+        os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=(into or self).descriptor)
 
     def remove(self, name: str, last: str = "") -> None:
         """Remove a directory and all that is in it, one entry of it after all others; no link is followed."""

@@ -54,6 +54,7 @@ LIBRARY_PACKAGES = {
     "pytest": {"pytest_plugin"},
     "rich": {"reporters"},
     "yaml": {"jobfile.syntax", "cli.lean_imports"},
+    "zipfile": {"record.pack", "record.packed_run"},
 }
 
 # The scheduler decides; its callers pass in the time, random numbers and facts.
@@ -96,8 +97,11 @@ OPENS_OTHERS = {
     "cli.lean_imports": "modules of Python",
     "cli.main": "a word of the command line that may be a job file",
     "cli.output_file": "files about a run, which the user names",
+    "cli.pack": "the packed run that it writes, which the user names",
+    "cli.show": "a word of the command line that may be a packed run",
     "engine.directories": "the directories in which tasks run",
     "engine.readiness": "the file that a service creates when it is ready",
+    "record.packed_run": "a packed run, and the temporary directory that it is unpacked into",
     "record.resume": "the directory in which an earlier run ran",
     "record.shards": "the directories in which records of shards are looked for",
     "record.traceback_file": "a temporary file, for a traceback without a run",

@@ -1,0 +1,107 @@
+"""Makes a packed run one of this machine, so that it can be resumed in another directory than its own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import quote
+from mprun.errors import RecordError, UsageError
+from mprun.jobfile.restriction import work_tree
+from mprun.record.packed_path import packed_in, write_origin
+from mprun.record.packed_run import RUNS, at_the_end, unpack
+from mprun.record.run_list import list_runs
+from mprun.record.state_dir import RunDirectory, create_state
+from mprun.record.state_files import Folder
+
+if TYPE_CHECKING:
+    from mprun.record.events import RunStarted
+
+_BLOCK_SIZE = 1 << 20
+
+
+def find_adopted(packed: RunDirectory, state_dir: str) -> RunDirectory | None:
+    """The run of a state directory that is the packed one; None if it has none.
+
+    Raises UsageError if it has another run of this id, and as `list_runs`.
+    """
+    for directory in list_runs(state_dir, to_read=False):
+        if directory.run_id == packed.run_id:
+            if not _is_same(packed, directory):
+                raise UsageError(
+                    f"{state_dir} has another record of run {packed.run_id} than {quote(packed_in(packed))}; "
+                    "resume that by its id, or use `--state-dir DIR` to resume the packed one"
+                )
+            return directory
+    return None
+
+
+def _is_same(one: RunDirectory, other: RunDirectory) -> bool:
+    """Whether two runs have the same record."""
+    with open(one.open_events(), "rb") as first, open(other.open_events(), "rb") as second:
+        while (data := first.read(_BLOCK_SIZE)) == second.read(_BLOCK_SIZE):
+            if not data:
+                return True
+    return False
+
+
+def adopt(packed: RunDirectory, state_dir: str) -> RunDirectory:
+    """Unpack a packed run, and those that it resumed, into a state directory; its directory there.
+
+    Raises RecordError if the state directory cannot be written, and UsageError as `find_adopted`.
+    """
+    file = packed_in(packed)
+    state = Folder(os.path.abspath(state_dir))
+    name = f"unpacking-{os.urandom(4).hex()}"
+    try:
+        create_state(state)
+        runs = state.make(RUNS)
+        runs.require()
+        staged = state.make(name)
+        with at_the_end(lambda: state.remove(name)):
+            for run_id in reversed(unpack(file, staged)):
+                unpacked = staged.folder(RUNS)
+                write_origin(RunDirectory(f"{unpacked.path}/{run_id}", unpacked), file)
+                if run_id not in runs.names():
+                    unpacked.rename(run_id, run_id, runs)
+    except OSError as error:
+        raise RecordError(
+            f"{quote(file)} cannot be unpacked into {state_dir}: {error.strerror}; use `--state-dir` to name "
+            "another directory"
+        ) from None
+    adopted = find_adopted(packed, state_dir)
+    if adopted is None:
+        raise RecordError(f"{quote(file)} was changed while it was read; try again")
+    return adopted
+
+
+def here(run_id: str, started: RunStarted) -> RunStarted:
+    """The start of a run as if it had run in the present directory: its files are looked for there.
+
+    Each has the path from it that it had from the directory in which the run ran. Only files below the
+    present directory, or in the same git work tree, are meant: a record may name any. Raises UsageError
+    if the job file is not one of them.
+    """
+    there, cwd = started.cwd or os.path.dirname(started.file), os.getcwd()
+    allowed = os.path.realpath(work_tree(cwd) or cwd)
+
+    def moved(path: str) -> str:
+        if not os.path.isabs(path):
+            return path
+        mapped = os.path.normpath(os.path.join(cwd, os.path.relpath(path, there)))
+        is_allowed = os.path.commonpath((os.path.realpath(mapped), allowed)) == allowed
+        return mapped if is_allowed else path
+
+    try:
+        file = moved(started.file)
+        files = tuple({**one, "path": moved(str(one.get("path", "")))} for one in started.files)
+    except (AttributeError, TypeError, ValueError):
+        raise UsageError(
+            f"run {run_id} cannot be resumed: its record has no paths of files; run the job anew"
+        ) from None
+    if file == started.file and there != cwd:
+        raise UsageError(
+            f"the job file of run {run_id}, {quote(file)}, was outside of the directory in which it ran, "
+            f"{quote(there)}, so it is not looked for here; run the job anew"
+        )
+    return started.replace(file=file, files=files, cwd=cwd)
