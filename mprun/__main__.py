@@ -37,10 +37,6 @@ def _end(number: int, _frame: object) -> None:
             from mprun.launcher.main import kill_unused
 
             kill_unused(_launcher)
-        # It may be in the middle of its import.
-        packed_run = sys.modules.get("mprun.record.packed_run")
-        if remove := getattr(packed_run, "remove_unpacked", None):
-            remove()
     finally:
         os._exit(128 + number)
 

@@ -17,8 +17,8 @@ from mprun.diagnostics import quote, visible
 from mprun.errors import UsageError
 from mprun.record.pack import Packed
 from mprun.record.pack import pack as pack_run
-from mprun.record.packed_run import is_ours
 from mprun.record.packed_path import PACKED
+from mprun.record.packed_run import is_ours
 from mprun.reporters.format import plural
 
 if TYPE_CHECKING:

@@ -140,9 +140,12 @@ def _find_run(
 def _find_packed(path: str, state_dir: str, *, quiet: bool) -> tuple[RunDirectory, RunState]:
     """The run in a file of `mprun pack`; the same one of the state directory if it is there by now."""
     from mprun.record.moved_run import find_adopted
+    from mprun.record.packed_run import remove_unpacked
 
     packed = find_run(state_dir, path)
     adopted = find_adopted(packed, state_dir)
+    if adopted is not None:
+        remove_unpacked()
     directory, state = _here(*read_run_in(adopted or packed))
     if state.started is not None and not quiet:
         job, file = visible(state.started.job), visible(short_path(state.started.file))
@@ -163,8 +166,10 @@ def _here(directory: RunDirectory, state: RunState) -> tuple[RunDirectory, RunSt
 def _adopted(earlier: EarlierRun, state_dir: str) -> Iterator[EarlierRun]:
     """A packed run, once it is a run of the state directory, with the lock on it."""
     from mprun.record.moved_run import adopt
+    from mprun.record.packed_run import remove_unpacked
 
     directory = adopt(earlier.directory, state_dir)
+    remove_unpacked()
     lineage = tuple(directory.beside(one.run_id) for one in earlier.lineage)
     earlier = earlier.replace(directory=directory, lineage=lineage)
     with locked(state_dir, earlier):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import struct
 import tempfile
 import zipfile
 import zlib
+from functools import partial
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from mprun.diagnostics import quote
@@ -27,6 +29,7 @@ from mprun.record.traceback_file import TRACEBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 # The directory in the zip file around the runs, as in a state directory.
 RUNS = "runs"
@@ -88,8 +91,7 @@ def packed_runs(path: str) -> list[RunDirectory]:
     key = os.path.abspath(path)
     if key not in _unpacked:
         place = os.path.join(tempfile.gettempdir(), f"mprun-packed-{os.urandom(8).hex()}")
-        # First: a signal may end the command at any time.
-        _removals.append(lambda: shutil.rmtree(place, ignore_errors=True))
+        _remove_later(lambda: shutil.rmtree(place, ignore_errors=True))
         try:
             os.mkdir(place, 0o700)
         except OSError as error:
@@ -101,10 +103,26 @@ def packed_runs(path: str) -> list[RunDirectory]:
     return _unpacked[key]
 
 
+def _remove_later(remove: Callable[[], None]) -> None:
+    """Have something removed by `remove_unpacked`, also if a signal ends the command: call this first."""
+    if not _removals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            # One that is ignored stays so.
+            if callable(before):
+                signal.signal(number, partial(_end, before))
+    _removals.append(remove)
+
+
+def _end(before: Callable[[int, FrameType | None], object], number: int, frame: FrameType | None) -> None:
+    remove_unpacked()
+    before(number, frame)
+
+
 @contextlib.contextmanager
 def at_the_end(remove: Callable[[], None]) -> Iterator[None]:
     """Remove something at the end of a block, also if a signal ends the command meanwhile."""
-    _removals.append(remove)
+    _remove_later(remove)
     try:
         yield
     finally:

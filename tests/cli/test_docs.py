@@ -85,12 +85,14 @@ RUN = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with jobs and examples, the files that `mprun init` writes, and a run of them."""
+    """A directory with jobs and examples, the files that `mprun init` writes, and a packed run of them."""
     directory = tmp_path_factory.mktemp("docs")
     for name in ("jobs", "examples"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert mprun("init", cwd=directory).code == 0
     assert mprun("job.yaml", cwd=directory).code == 0
+    for name in ("run.zip", "FILE.zip"):
+        assert mprun("pack", "-o", name, cwd=directory).code == 0
     return directory
 
 

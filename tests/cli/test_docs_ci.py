@@ -191,5 +191,48 @@ def test_the_shards_of_a_matrix_are_merged(tmp_path):
     assert "answers 500" in (tmp_path / "report.html").read_text()
 
 
+def test_what_failed_in_ci_is_looked_at_and_resumed_on_a_laptop(tmp_path):
+    section = re.search(r"^## On a laptop\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
+    (in_ci,) = re.findall(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (here,) = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    run, pack = scripts(yaml.safe_load(in_ci))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+
+    def sh(script, place, **variables):
+        return subprocess.run(
+            ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script}'],
+            cwd=tmp_path / place,
+            env=environment(MPRUN_PARAM_PORT=port, **variables),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    for place in ("ci", "laptop"):
+        for name in ("jobs", "examples"):
+            shutil.copytree(
+                ROOT / name, tmp_path / place / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    assert [sh(script, "ci", **SERVICES["GitHub Actions"]).returncode for script in (run, pack)] == [1, 0]
+    shutil.move(tmp_path / "ci" / "run.zip", tmp_path / "laptop")
+    shutil.rmtree(tmp_path / "ci")
+    show, logs, report, resume = here.splitlines()
+    assert "checkout" in sh(show, "laptop").stdout
+    assert "answers 500" in sh(logs, "laptop").stdout
+    page = sh(report, "laptop").stdout.strip()
+    assert "answers 500" in (tmp_path / "laptop" / page).read_text()
+    resumed = sh(resume, "laptop")
+    assert resumed.returncode == 1, resumed.stderr
+    started = {
+        event["task"]
+        for event in read_events(newest_run(tmp_path / "laptop" / ".mprun").events)
+        if event["event"] == "task_started"
+    }
+    # The flaky one succeeded.
+    assert started == {"shop", "checkout"}
+
+
 def test_the_smoke_run_has_less_than_40_lines():
     assert len((ROOT / "jobs" / "smoke.yaml").read_text().splitlines()) < 40
