@@ -40,7 +40,7 @@ _MAX_NAMED = 5
 @json_option("One JSON object.")
 @STATE_DIR
 def pack(run: str | None, path: str | None, as_json: bool, state_dir: str) -> int:
-    """Pack a run as one file, to look at it, or to resume it, elsewhere.
+    """Pack a run as one file, to show or resume it elsewhere.
 
     RUN is the id of the run, or the beginning of it; by default the newest run. FILE.zip has its record,
     logs, results and artifacts, and those of the runs that it resumed. It takes the place of RUN in
