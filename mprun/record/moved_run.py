@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
 from mprun.record.packed_path import packed_in, write_origin
 from mprun.record.packed_run import RUNS, at_the_end, unpack
@@ -82,26 +83,29 @@ def here(run_id: str, started: RunStarted) -> RunStarted:
     present directory, or in the same git work tree, are meant: a record may name any. Raises UsageError
     if the job file is not one of them.
     """
+    if started.file == STANDARD_INPUT_PATH:
+        return started
     there, cwd = started.cwd or os.path.dirname(started.file), os.getcwd()
     allowed = os.path.realpath(work_tree(cwd) or cwd)
 
-    def moved(path: str) -> str:
-        if not os.path.isabs(path):
-            return path
-        mapped = os.path.normpath(os.path.join(cwd, os.path.relpath(path, there)))
+    def moved(path: str) -> str | None:
+        mapped = os.path.normpath(os.path.join(cwd, os.path.relpath(os.path.join(there, path), there)))
         is_allowed = os.path.commonpath((os.path.realpath(mapped), allowed)) == allowed
-        return mapped if is_allowed else path
+        return mapped if is_allowed else None
 
     try:
         file = moved(started.file)
-        files = tuple({**one, "path": moved(str(one.get("path", "")))} for one in started.files)
+        paths = [str(one.get("path", "")) for one in started.files]
+        files = tuple(
+            {**one, "path": moved(path) or path} for one, path in zip(started.files, paths, strict=True)
+        )
     except (AttributeError, TypeError, ValueError):
         raise UsageError(
             f"run {run_id} cannot be resumed: its record has no paths of files; run the job anew"
         ) from None
-    if file == started.file and there != cwd:
+    if file is None:
         raise UsageError(
-            f"the job file of run {run_id}, {quote(file)}, was outside of the directory in which it ran, "
-            f"{quote(there)}, so it is not looked for here; run the job anew"
+            f"the job file of run {run_id}, {quote(started.file)}, was outside of the directory in which it "
+            f"ran, {quote(there)}, so it is not looked for here; run the job anew"
         )
     return started.replace(file=file, files=files, cwd=cwd)

@@ -432,17 +432,33 @@ def test_a_record_names_no_job_file_outside_the_directory(machines, tmp_path):
     machines.lose_ci()
     write(tmp_path, job="tasks: [{name: evil, command: touch evil}]")
 
-    evil = str(tmp_path / "job.yaml").encode()
+    evil, here = str(tmp_path / "job.yaml").encode(), str(machines.laptop).encode()
     there = f"{machines.ci}/jobs/job.yaml".encode()
-    for path in (evil, b"/../../../../../../../../../../.." + evil):
-        repack(
-            machines.laptop / "ci.zip",
-            machines.laptop / "evil.zip",
-            change=lambda name, data, path=path: data.replace(there, path),
-        )
-        done = machines.mprun("resume", "evil.zip", "--allow-changed", code=2)
-        assert "is not looked for here" in done.stderr
+    for path in (evil, b"/../../../../../../../../../../.." + evil, b"../job.yaml"):
+        for directory in (str(machines.ci).encode(), here):
+            repack(
+                machines.laptop / "ci.zip",
+                machines.laptop / "evil.zip",
+                change=lambda _, data, path=path, directory=directory: data.replace(there, path).replace(
+                    b'"cwd":"' + str(machines.ci).encode() + b'"', b'"cwd":"' + directory + b'"'
+                ),
+            )
+            done = machines.mprun("resume", "evil.zip", "--allow-changed", code=2)
+            assert "is not looked for here" in done.stderr
     assert not (machines.laptop / "evil").exists()
+
+
+def test_a_job_of_standard_input_cannot_be_resumed(tmp_path):
+    with open(tmp_path / "job.yaml", "w+") as job:
+        job.write("tasks: [{name: a, command: exit 3}]")
+        job.flush()
+        job.seek(0)
+        assert mprun("-", cwd=tmp_path, stdin=job).code == 1
+    assert mprun("pack", "-o", "ci.zip", cwd=tmp_path).code == 0
+    shutil.rmtree(tmp_path / ".mprun")
+    done = mprun("resume", "ci.zip", cwd=tmp_path)
+    assert done.code == 2
+    assert "read its job from standard input" in done.stderr
 
 
 def test_another_run_of_the_same_id_is_not_overwritten(machines):
