@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from junitparser import xunit2
 from support import schemas
 from support.packs import names_below, repack
 from support.records import read
-from support.runs import ROOT, eventually, mprun, newest_run, read_events, start, write
+from support.runs import ROOT, environment, eventually, mprun, newest_run, read_events, start, write
 
 WORK = """
     import os
@@ -449,11 +451,16 @@ def test_a_record_names_no_job_file_outside_the_directory(machines, tmp_path):
 
 
 def test_a_job_of_standard_input_cannot_be_resumed(tmp_path):
-    with open(tmp_path / "job.yaml", "w+") as job:
-        job.write("tasks: [{name: a, command: exit 3}]")
-        job.flush()
-        job.seek(0)
-        assert mprun("-", cwd=tmp_path, stdin=job).code == 1
+    ran = subprocess.run(
+        [sys.executable, "-m", "mprun", "-"],
+        cwd=tmp_path,
+        input=b"tasks: [{name: a, command: exit 3}]",
+        env=environment(),
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert ran.returncode == 1
     assert mprun("pack", "-o", "ci.zip", cwd=tmp_path).code == 0
     shutil.rmtree(tmp_path / ".mprun")
     done = mprun("resume", "ci.zip", cwd=tmp_path)
