@@ -184,6 +184,8 @@ SHADOWS = sys.stdlib_module_names | {
     "click",
     "rich",
     "psutil",
+    "jsonschema",
+    "fastjsonschema",
 }
 MARKER = "open('imported-' + __name__, 'w').close()\n"
 

@@ -48,6 +48,7 @@ LIBRARY_PACKAGES = {
     "dask": {"executors.dask"},
     "distributed": {"executors.dask"},
     "jinja2": {"reporters"},
+    "jsonschema": {"jobfile.schema"},
     "junitparser": {"reporters.junit"},
     "multiprocessing": {"launcher"},
     "psutil": {"record"},
