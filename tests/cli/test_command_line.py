@@ -443,6 +443,12 @@ def test_runs_and_tasks_are_completed(tmp_path):
     assert complete(tmp_path, "logs", "--run", ids[0], "a[") == ["plain,a[n=1]"]
     assert complete(tmp_path, "show", "--state-dir", "nowhere", "") == []
     assert complete(tmp_path, "logs", "--run", "nonsense", "") == []
+    # A packed run, and its tasks.
+    assert mprun("pack", ids[0], "-o", "ci.zip", cwd=tmp_path).code == 0
+    assert complete(tmp_path, "show", "ci") == ["file,ci"]
+    elsewhere = ("--state-dir", "nowhere")
+    assert complete(tmp_path, "logs", *elsewhere, "--run", "ci.zip", "a[") == ["plain,a[n=1]"]
+    assert complete(tmp_path, "logs", *elsewhere, "ci.zip", "a[") == ["plain,a[n=1]"]
 
 
 def test_completion_works_and_forks_no_launcher(empty_desk):
