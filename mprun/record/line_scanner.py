@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PLAIN = r'"[^"\\\x00-\x1f]*+"'
 _TEXT = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"'
 # Below the largest number that a record may have.
+_UNSIGNED = r"(?:0|[1-9][0-9]{0,17}+)"
 _INT = r"(?:0|-?[1-9][0-9]{0,17}+)"
 _FLOAT = rf"{_INT}(?:\.[0-9]{{1,25}}+)?+(?:e-[0-9]{{1,3}}+)?+"
 _BOOL = "(?:true|false)"
@@ -75,7 +76,8 @@ def _value(kind: type[events.Event], field: str) -> str:
     if annotation == "Any":
         return _any()
     # A type that is not here is one that no line is recognised with.
-    return "(?>" + "|".join(_BY_TYPE.get(one, "(?!)") for one in annotation.split(" | ")) + ")"
+    values = [_BY_TYPE.get(one, "(?!)") for one in annotation.split(" | ")]
+    return values[0] if len(values) == 1 else f"(?>{'|'.join(values)})"
 
 
 def _facts(kind: type[events.Event], **instead: str) -> str:
@@ -88,78 +90,85 @@ def _facts(kind: type[events.Event], **instead: str) -> str:
     return "".join(parts)
 
 
-# What `line_finder` finds of a line: see there.
+def _head(kind: type[events.Event], run: str, time: str, task: str) -> str:
+    # With an id that mprun has not given, a line might be taken for more than it says: none is recognised.
+    run = re.escape(run) if re.fullmatch(r"[\w.-]*", run, re.ASCII) else "(?!)"
+    return rf'\{{"event":"{kind.event}","time":"{time}","run":"{run}","task":"{task}"'
+
+
+# ---- tasks that just succeed
+
+
+# What `success_finder` finds: see there.
 Found = tuple[str, ...]
 # The places in it.
-KIND, TIME, TASK, FACTS, END, JOINED, OTHER = 0, -6, -5, -4, -3, -2, -1
+START, STARTED, _, _, END_TIME, ENDED, EXIT_PID = range(7)
+FINISHED, JOIN, LATER, JOINED_NAME, OTHER = range(-5, 0)
 
 
 @cache
-def line_finder(run: str) -> Callable[[str], list[Found]]:
-    """All lines in a text of whole lines, in order; those about tasks are recognised if they are of this run.
+def success_finder(run: str) -> Callable[[str], list[Found]]:
+    """All lines in a text of whole lines, in order; those of a task of this run that just succeeds at once.
 
-    Of a line that is recognised: the kind of event without its `task_`, its time, the name of its task, and
-    its other fields as they are written, with a comma in front. After the exit of a task mostly follows its
-    end, and its join, of the same time: they are found with it, END has the fields of the former, and JOINED
-    is not empty if there is the latter. Of any other line: nothing but the line, without its line feed. The
-    pattern takes some 25 ms to compile.
+    Its first attempt ends with exit 0, and whatever else an event may say has its default: it was not reused,
+    left no process running, lost no output. Most lines of most records are of such tasks.
+
+    Of its start, START is the line, and after it the name of the task, `pid` and `ppid` follow. Its exit and
+    its end, which are next to each other, are found at once: from END_TIME on their time, the name, and the
+    `pid`, `duration`, `cpu`, `max_rss` and `threads` of the exit; FINISHED are the fields of the end if it
+    has a result, or `allowed`, and JOIN those of its join if that follows. LATER is the line of a join that
+    does not, and JOINED_NAME the task's name. OTHER is any other line. Lines are without their line feeds,
+    and all that was not found is empty. The pattern takes some 15 ms to compile.
     """
-    # The empty groups say which kind it was, after the name.
-    kinds = "|".join(f"{kind.event.removeprefix('task_')}()" for kind in _KINDS)
-    facts = "(?!)"
-    for group, one in reversed(list(enumerate(_KINDS, start=2))):
-        facts = f"(?({group}){_facts(one)}|{facts})"
-    time, task = len(_KINDS) + 2, len(_KINDS) + 3
-    # With an id that mprun has not given, a line might be taken for more than it says: none is recognised.
-    plain, run = _PLAIN[1:-1], re.escape(run) if re.fullmatch(r"[\w.-]*", run, re.ASCII) else "(?!)"
-    head = rf'\{{{{"event":"task_{{}}","time":"\{time}","run":"{run}","task":"\{task}"'
-    finished = rf"\n{head.format('finished')}({_facts(events.TaskFinished)})\}}"
-    joined = rf"(\n){head.format('joined')}{_facts(events.TaskJoined)}\}}"
-    return re.compile(
-        rf'\{{"event":"task_({kinds})","time":"({plain})","run":"{run}","task":"({plain})"({facts})\}}'
-        rf"(?({_KINDS.index(events.TaskExited) + 2})(?:{finished}(?:{joined})?+)?+)\n"
-        r"|([^\n]*+)\n"
-    ).findall
-
-
-@cache
-def success_matcher() -> Callable[[str], re.Match[str] | None]:
-    """Match the lines of a task, as `TaskState` keeps them, that have nothing to say but that it succeeded.
-
-    Its only attempt ended with exit 0, and whatever else an event may say has its default: it was not reused,
-    left no process running, lost no output. The groups have the names of the fields that views show, and
-    their values as they are written.
-    """
+    start, exit_, end, join = events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined
+    any_time, text = _PLAIN[1:-1], f"({_PLAIN[1:-1]})"
+    seconds = rf"{_UNSIGNED}\.[0-9]{{1,25}}+(?:e-[0-9]{{1,3}}+)?+"
+    number = f"({_INT})"
     started = _facts(
-        events.TaskStarted,
-        **_defaults(events.TaskStarted),
-        attempt=r"(?P<attempt>[0-9]++)",
-        **_groups(events.TaskStarted, "pid", "ppid", "daemon"),
+        start,
+        **_defaults(start),
+        **{"attempt": "1", "pid": number, "ppid": number, "daemon": "false"},
+        **{"host": _PLAIN, "target": _PLAIN},
     )
     exited = _facts(
-        events.TaskExited,
-        **_defaults(events.TaskExited),
-        attempt="(?P=attempt)",
-        exit_code="0",
-        signal="null",
-        error="null",
-        orphans=r"\[\]",
-        **_groups(events.TaskExited, "duration", "cpu", "max_rss", "threads"),
+        exit_,
+        **_defaults(exit_),
+        **{"attempt": "1", "pid": number, "exit_code": "0", "signal": "null"},
+        **{"duration": f"({seconds})", "cpu": f"({seconds}|null)", "max_rss": f"({_INT}|null)"},
+        **{"threads": f"({_INT}|null)", "error": "null", "orphans": r"\[\]"},
     )
-    kind = events.TaskFinished
-    own = kind._fields[kind._fields.index("result") + 1 :]
-    ways = _defaults(kind) | {"result_kind": '"[a-z]*+"', "allowed": _BOOL}
-    # The line was recognised before, so of the result only its end must be found.
-    result = rf'(?>null|(?:(?!,"(?:{"|".join(own)})":)[^\n])++)'
-    ended = rf',"outcome":"succeeded","attempts":[0-9]++,"reason":""(?:,"result":{result})?+'
-    ended += "".join([f'(?:,"{field}":{ways[field]})?+' for field in own])
-    time = r"\n[^\n]*+\n"
-    return re.compile(f"started{time}{started}\nexited{time}{exited}\nfinished{time}{ended}\n").fullmatch
+    ended = {"outcome": '"succeeded"', "attempts": "1", "reason": '""'}
+    plainly = _facts(end, **_defaults(end), **ended)
+    more = {"result_kind": '"(?:none|json)"', "reused": "false", "flaky": "false"}
+    time, name = rf"\{END_TIME + 1}", rf"\{ENDED + 1}"
+    return re.compile(
+        rf"({_head(start, run, any_time, text)}{started}\}})\n"
+        rf"|{_head(exit_, run, text, text)}{exited}\}}\n"
+        rf"{_head(end, run, time, name)}(?:{plainly}|({_facts(end, **ended, **more)}))\}}"
+        rf"(?:\n{_head(join, run, time, name)}({_facts(join)})\}})?+\n"
+        rf"|({_head(join, run, any_time, text)}{_facts(join)}\}})\n"
+        r"|([^\n]*+)\n"
+    ).findall
 
 
 def _defaults(kind: type[events.Event]) -> dict[str, str]:
     return {field: re.escape(encode_compactly(value)) for field, value in kind._defaults.items()}
 
 
-def _groups(kind: type[events.Event], *fields: str) -> dict[str, str]:
-    return {field: f"(?P<{field}>{_value(kind, field)})" for field in fields}
+# ---- any line about a task
+
+
+@cache
+def line_matcher(run: str) -> Callable[[str], re.Match[str] | None]:
+    """Match a line about a task of this run, without its line feed, if parsing would find its event.
+
+    The groups are the `time` and the name of the `task`. The pattern takes some 20 ms to compile.
+    """
+    # The empty groups say which kind it is.
+    kinds = "|".join(f"{kind.event.removeprefix('task_')}()" for kind in _KINDS)
+    facts = "(?!)"
+    for group, kind in reversed(list(enumerate(_KINDS, start=1))):
+        facts = f"(?({group}){_facts(kind)}|{facts})"
+    time, task = f"(?P<time>{_PLAIN[1:-1]})", f"(?P<task>{_PLAIN[1:-1]})"
+    head = _head(events.TaskJoined, run, time, task).replace("task_joined", f"task_(?:{kinds})", 1)
+    return re.compile(rf"{head}{facts}\}}").fullmatch

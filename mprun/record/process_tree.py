@@ -16,17 +16,15 @@ from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
 from mprun.record.pidfile import PidFile
-from mprun.record.task_lines import plain_success
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Sequence
 
     import psutil
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
-    from mprun.record.task_state import AttemptState
+    from mprun.record.task_state import AttemptState, TaskState
 
 # What a process is to the run. For users, the engine is mprun, and the launcher the main process of the job.
 ENGINE = "mprun"
@@ -222,8 +220,8 @@ class _TreeBuilder:
         self._add_engine(state)
         for task in state.tasks.values():
             item = state.items.get(task.name)
-            if not self._has_hosts and (found := plain_success(task)):
-                self._add_success(task.name, item, found)
+            if task.end and not self._has_hosts:
+                self._add_success(task, item)
                 continue
             for attempt in task.attempts:
                 self._add_attempt(attempt, item)
@@ -316,15 +314,17 @@ class _TreeBuilder:
             orphan.status = "killed at its task's end"
             process.children.append(orphan)
 
-    def _add_success(self, name: str, item: str | None, found: re.Match[str]) -> None:
-        """The same for the only attempt of a task, by what `success_matcher` found."""
-        process = Process(TASK, name, int(found["pid"]), int(found["ppid"]))
-        process.item, process.attempt, process.daemon = item, int(found["attempt"]), found["daemon"] == "true"
+    def _add_success(self, task: TaskState, item: str | None) -> None:
+        """The same for the only attempt of a task that just succeeded."""
+        _, _, pid, ppid = task.start
+        _, _, _, duration, cpu, max_rss, threads, _ = task.end
+        process = Process(TASK, task.name, int(pid), int(ppid))
+        process.item, process.attempt = item, 1
         process.duration, process.cpu, process.max_rss, process.threads = map(
-            _number, found.group("duration", "cpu", "max_rss", "threads")
+            _number, (duration, cpu, max_rss, threads)
         )
         process.exit_code, process.status = 0, _EXIT_0
-        self._parent(int(found["ppid"])).children.append(process)
+        self._parent(int(ppid)).children.append(process)
 
     def _parent(self, pid: int, host: str = "") -> Process:
         """The process with this pid; one between the launcher and a task is the fork server."""

@@ -14,10 +14,23 @@ from mprun.outcomes import Outcome
 from mprun.record import events, lock
 from mprun.record.format_1 import translate
 from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_matcher
+from mprun.record.line_scanner import (
+    END_TIME,
+    ENDED,
+    EXIT_PID,
+    JOIN,
+    JOINED_NAME,
+    LATER,
+    OTHER,
+    START,
+    STARTED,
+)
 from mprun.record.run_state import RunState
-from mprun.record.task_lines import add_line, event_of_line
+from mprun.record.task_lines import add_line, event_of_line, lines_of_end, time_of_line
+from mprun.record.task_state import TaskState
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator, Sequence
 
     from mprun.record.line_scanner import Found
@@ -35,6 +48,11 @@ _MIN_LARGE = 512 << 10
 # How much of a large record is read at a time, in bytes.
 _BLOCK_SIZE = 1 << 20
 
+
+# The starts of lines, and the word for a success.
+_ABOUT_TASK = '{"event":"task_'
+_START_OR_EXIT = ('{"event":"task_started"', '{"event":"task_exited"')
+_SUCCEEDED = str(Outcome.SUCCEEDED)
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -116,12 +134,13 @@ class _LargeRecord:
         self._damage = damage
         self._add = add
         self._takes = takes
+        self._match: Callable[[str], re.Match[str] | None] | None = None
         self._run = ""
         self.number = 0
 
     def read(self, file: BinaryIO) -> bytes:
         """Read to the end; what follows the last line: one that is torn or too long."""
-        from mprun.record.line_scanner import line_finder
+        from mprun.record.line_scanner import success_finder
 
         find = None
         with _without_collections():
@@ -132,7 +151,7 @@ class _LargeRecord:
                     first, _, block = block.partition(b"\n")
                     if event := self._parse(first):
                         self._run = event.run
-                        find = line_finder(self._run)
+                        find = success_finder(self._run)
                 if find is None:
                     continue
                 try:
@@ -153,23 +172,68 @@ class _LargeRecord:
         return event
 
     def _take(self, found: Sequence[Found]) -> None:
-        state, tasks, run = self._state, self._state.tasks, self._run
-        for kind, *_, time, name, facts, end, joined, other in found:
-            if not kind:
-                self._parse(other.encode())
+        state, tasks = self._state, self._state.tasks
+        add, takes = self._add, self._takes
+        # The last line, if its time is not yet that of the state.
+        last = ""
+        for row in found:
+            if row[START]:
+                name, last = row[STARTED], row[START]
+                if name in tasks:
+                    self._take_line(last)
+                    continue
+                self.number += 1
+                tasks[name] = TaskState(name, row[START:END_TIME])
+            elif row[EXIT_PID]:
+                name, last = row[ENDED], ""
+                task = tasks.get(name)
+                if task is None or not task.start or task.end:
+                    for line in lines_of_end(self._run, row[END_TIME:JOIN]):
+                        self._take_line(line)
+                    # A join changes nothing of its task.
+                    self.number += bool(row[JOIN])
+                    continue
+                self.number += 3 if row[JOIN] else 2
+                task.end = row[END_TIME:JOIN]
+                task.outcome = _SUCCEEDED
+                state.time = row[END_TIME]
+            elif row[LATER]:
+                self.number += 1
+                name, last = row[JOINED_NAME], row[LATER]
+                if name not in tasks:
+                    tasks[name] = TaskState(name)
                 continue
-            self.number += 1 + bool(end) + bool(joined)
-            task = tasks.get(name)
-            if task is None:
-                task = state.task(name)
-            # A join changes nothing of its task.
-            if kind != "joined" and not add_line(task, run, kind, time, facts, end):
-                state.apply(event_of_line(run, kind, time, name, facts))
-                if end:
-                    state.apply(event_of_line(run, "finished", time, name, end))
-            state.time = time
-            if self._add is not None and kind in ("started", "exited") and self._takes(name):
-                self._add(event_of_line(run, kind, time, name, facts))
+            else:
+                if last:
+                    state.time, last = time_of_line(last), ""
+                self._take_line(row[OTHER])
+                continue
+            if add is not None and takes(name):
+                state.time = time_of_line(last) if last else row[END_TIME]
+                add(event_of_line(last or lines_of_end(self._run, row[END_TIME:JOIN])[0]))
+        if last:
+            state.time = time_of_line(last)
+
+    def _take_line(self, line: str) -> None:
+        """Take a line that is not of a task that just succeeds at once, without its line feed."""
+        if not line.startswith(_ABOUT_TASK):
+            self._parse(line.encode())
+            return
+        if self._match is None:
+            from mprun.record.line_scanner import line_matcher
+
+            self._match = line_matcher(self._run)
+        found = self._match(line)
+        if found is None:
+            self._parse(line.encode())
+            return
+        self.number += 1
+        state, name = self._state, found["task"]
+        if not add_line(state.task(name), line, found.end("task")):
+            state.apply(event_of_line(line))
+        state.time = found["time"]
+        if self._add is not None and self._takes(name) and line.startswith(_START_OR_EXIT):
+            self._add(event_of_line(line))
 
 
 @contextmanager

@@ -69,8 +69,13 @@ class RunState:
 
     def in_order(self) -> list[TaskState]:
         """The tasks in the order of the file, those without a place in it last."""
-        places = {name: place for place, name in enumerate(self.planned_names())}
-        return sorted(self.tasks.values(), key=lambda task: places.get(task.name, len(places)))
+        tasks = self.tasks
+        # Of a name that is there twice, the last place counts.
+        planned = dict.fromkeys(reversed(self.planned_names()))
+        found = [tasks[name] for name in reversed(planned) if name in tasks]
+        if len(found) < len(tasks):
+            found += [task for name, task in tasks.items() if name not in planned]
+        return found
 
     def not_begun(self) -> list[str]:
         """The tasks of the plan that have had no event, in the order of the file."""

@@ -3,83 +3,93 @@
 from __future__ import annotations
 
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mprun.lean_json import decode
 from mprun.record import task_state
 from mprun.record.events import from_record
-from mprun.record.line_scanner import success_matcher
-from mprun.record.task_state import APPLIERS, TaskState
+from mprun.record.task_state import APPLIERS, Found, TaskState
 
-if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable
-
-_match_success: Callable[[str], re.Match[str] | None] | None = None
-# Near the end of the line of a task that has finished. Quotes in texts have a backslash before them.
-_RESULT_KIND = ',"result_kind":'
-_NO_RESULT = f'{_RESULT_KIND}"none"'
+# The start of the line in which a task gets its outcome, and what is between its name and its outcome.
+_FINISHED = '{"event":"task_finished",'
+_OUTCOME = '","outcome":"'
+# Near the end of that line.
+_NO_RESULT = ',"result_kind":"none"'
+_TIME = '"time":"'
+# The lines of the exit and the end of a task that just succeeds; all that may follow has its default.
+_EXIT_LINE = (
+    '{"event":"task_exited","time":"%s","run":"%s","task":"%s","attempt":1,"pid":%s,"exit_code":0,'
+    '"signal":null,"duration":%s,"cpu":%s,"max_rss":%s,"threads":%s,"error":null,"orphans":[],'
+    '"left_running":[]}'
+)
+_END_LINE = '{"event":"task_finished","time":"%s","run":"%s","task":"%s"%s}'
+_PLAIN_END = ',"outcome":"succeeded","attempts":1,"reason":""'
 # Characters of the lines that are kept of a task. A daemon that restarts all the time has more, and
 # to add to a long text takes as long as to copy it.
 _MAX_LINES_LENGTH = 8192
 
 
-def plain_success(task: TaskState) -> re.Match[str] | None:
-    """What `success_matcher` finds of it; None if it did not just succeed, or its lines were not kept.
-
-    For views of many tasks: there is more to a task for which this is None.
-    """
-    if not task.lines or task.outcome != "succeeded":
-        return None
-    global _match_success
-    if _match_success is None:
-        _match_success = success_matcher()
-    return _match_success(task.lines)
-
-
 def has_no_result(task: TaskState) -> bool:
     """Whether it is known, without parsing, that the result of its finished task is None."""
-    tail = task.lines[task.lines.rfind(_RESULT_KIND) :]
+    if task.end:
+        return not task.end[-1]
+    last = task.lines[task.lines.rfind("\n", 0, -1) + 1 :]
     # A result may have such a key, too, with a brace after it.
-    return tail.startswith(_NO_RESULT) and "}" not in tail and tail.index("\n") == len(tail) - 1
+    tail = last[last.rfind(',"result_kind":') :]
+    return last.startswith(_FINISHED) and tail.startswith(_NO_RESULT) and tail.index("}") == len(tail) - 2
 
 
-def add_line(task: TaskState, run: str, kind: str, time: str, facts: str, end: str) -> bool:
-    """Add the events of a line that `line_finder` recognised; False if that is not possible: apply them.
+def add_line(task: TaskState, line: str, name_end: int) -> bool:
+    """Add a line that `line_matcher` has matched; False if that is not possible: apply its event.
 
-    `run` is the id of the run.
+    `name_end` is where the name of the task ends in it.
     """
-    lines = task.lines
-    if not lines:
-        if not task.begin_lines(run):
-            return False
-    elif len(lines) > _MAX_LINES_LENGTH:
+    if task.start:
+        task.lines = "".join([f"{one}\n" for one in lines_of(task)])
+        task.start = task.end = ()
+    elif not task.begin_lines() or len(task.lines) > _MAX_LINES_LENGTH:
         return False
-    if end:
-        task.lines = f"{lines}{kind}\n{time}\n{facts}\nfinished\n{time}\n{end}\n"
-    else:
-        task.lines = f"{lines}{kind}\n{time}\n{facts}\n"
-        end = facts if kind == "finished" else ""
-    if end:
-        # `,"outcome":"succeeded","attempts": ...`
-        task.outcome = intern(end[12 : end.index('"', 12)])
+    task.lines += line + "\n"
+    if line.startswith(_FINISHED):
+        begin = name_end + len(_OUTCOME)
+        task.outcome = intern(line[begin : line.index('"', begin)])
     return True
 
 
-def _parse_lines(run: str, name: str, lines: str) -> TaskState:
+def lines_of(task: TaskState) -> list[str]:
+    """The lines that are kept of a task; of one that just succeeds so far without defaults."""
+    if not task.start:
+        return task.lines.split("\n")[:-1]
+    start = task.start[0]
+    # `{"event":"task_started","time":"...","run":"...",...`
+    run = start.split('"', 12)[11]
+    return [start, *(lines_of_end(run, task.end) if task.end else ())]
+
+
+def lines_of_end(run: str, end: Found) -> tuple[str, str]:
+    """The lines of the exit and the end of a task that just succeeds, by what `success_finder` found."""
+    time, name, *numbers, facts = end
+    return _EXIT_LINE % (time, run, name, *numbers), _END_LINE % (time, run, name, facts or _PLAIN_END)
+
+
+def time_of_line(line: str) -> str:
+    """The time of a line that was recognised."""
+    begin = line.index(_TIME) + len(_TIME)
+    return line[begin : line.index('"', begin)]
+
+
+def event_of_line(line: str) -> Any:
+    """The event of a line that was recognised."""
+    return from_record(decode(line))
+
+
+def _parse_lines(task: TaskState) -> TaskState:
     """The state of a task by the lines that are kept of it, with its events."""
-    task = TaskState(name)
-    parts = lines.split("\n")
-    for kind, time, facts in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
-        event = event_of_line(run, kind, time, name, facts)
-        APPLIERS[type(event)](task, event)
-    return task
-
-
-def event_of_line(run: str, kind: str, time: str, name: str, facts: str) -> Any:
-    """The event of a line that `line_finder` recognised."""
-    record = decode(f"{{{facts[1:]}}}")
-    return from_record({"event": f"task_{kind}", "time": time, "run": run, "task": name, **record})
+    parsed = TaskState(task.name)
+    for line in lines_of(task):
+        event = event_of_line(line)
+        APPLIERS[type(event)](parsed, event)
+    return parsed
 
 
 task_state.parse_lines = _parse_lines

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+# What `line_scanner.py` finds of a start or an end: texts.
+Found = tuple[str, ...]
+
+
 class AttemptState:
     """One attempt of a task so far: the event of each kind, None if there was none.
 
@@ -49,31 +53,32 @@ class TaskState:
     are parsed on demand.
     """
 
-    __slots__ = ("_attempts", "_finished", "_packed", "lines", "name", "outcome", "run")
+    __slots__ = ("_attempts", "_finished", "_packed", "end", "lines", "name", "outcome", "start")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, start: Found = ()) -> None:
         self.name = name
         # The same as in `finished`, without unpacking.
         self.outcome: str | None = None
-        self._attempts: list[AttemptState] = []
+        self._attempts: list[AttemptState] = _NO_ATTEMPTS if start else []
         self._finished: TaskFinished | None = None
         self._packed: bytes | None = None
-        # The kind, time and facts of each event, each with a line feed after it, instead of all of the above,
-        # and the id of the run (`task_lines.py`).
+        # Instead of all of the above: what a reader has found of the start and the end of a task that has
+        # just succeeded so far, or the lines of a task, each with its line feed (`task_lines.py`).
+        self.start: Found = start
+        self.end: Found = ()
         self.lines = ""
-        self.run = ""
 
     @property
     def attempts(self) -> Sequence[AttemptState]:
         """Its attempts, in order."""
-        if self.lines:
+        if self.start or self.lines:
             return _parsed(self)._attempts
         return self._attempts if self._packed is None else _unpacked(self._packed)[0]
 
     @property
     def finished(self) -> TaskFinished | None:
         """The event with its outcome."""
-        if self.lines:
+        if self.start or self.lines:
             return _parsed(self)._finished
         return self._finished if self._packed is None else _unpacked(self._packed)[1]
 
@@ -92,11 +97,11 @@ class TaskState:
         """Whether its outcome counts as a failure: it is not allowed."""
         return self.outcome in BAD and not (self.finished and self.finished.allowed)
 
-    def begin_lines(self, run: str) -> bool:
-        """Have its lines kept, of the run with this id; False if it has events already."""
+    def begin_lines(self) -> bool:
+        """Have its lines kept; False if it has events already."""
         if self._attempts or self._packed is not None or self._finished is not None:
             return False
-        self.run, self._attempts = run, _NO_ATTEMPTS
+        self._attempts = _NO_ATTEMPTS
         return True
 
     def add_attempt(self, started: TaskStarted) -> None:
@@ -127,9 +132,11 @@ class TaskState:
 
     def _unpack(self) -> None:
         """Make it changeable: it has not finished, or its record continues after its end."""
-        if self.lines:
-            parsed = parse_lines(self.run, self.name, self.lines)
-            self._attempts, self._finished, self.lines = parsed._attempts, parsed._finished, ""
+        if self.start or self.lines:
+            parsed = parse_lines(self)
+            self._attempts, self._finished = parsed._attempts, parsed._finished
+            self.start = self.end = ()
+            self.lines = ""
         if self._packed is not None:
             self._attempts, self._finished = _unpack_events(self._packed)
             self._packed = None
@@ -164,17 +171,24 @@ def _attempt(started: Any, ready: Any, stopping: Any, exited: Any, retrying: Any
     return attempt
 
 
-def parse_lines(run: str, name: str, lines: str) -> TaskState:
+def parse_lines(task: TaskState) -> TaskState:
     """The state of a task by its lines: `task_lines.py`, which has them kept, replaces this."""
     raise NotImplementedError
 
 
+# A view asks for several facts about one task, and then for the next one: the last task that was parsed, what
+# was kept of it, and what it was parsed to. It does not change what it gets.
+_last_parsed: tuple[TaskState | None, object, TaskState | None] = (None, None, None)
+
+
 def _parsed(task: TaskState) -> TaskState:
-    return _last_parsed(task.run, task.name, task.lines)
-
-
-# A view asks for several facts about one task, and then for the next one. It does not change what it gets.
-_last_parsed = lru_cache(maxsize=1)(lambda *lines: parse_lines(*lines))
+    global _last_parsed
+    last, kept, found = _last_parsed
+    now = task.end or task.start or task.lines
+    if last is not task or kept is not now or found is None:
+        found = parse_lines(task)
+        _last_parsed = task, now, found
+    return found
 
 
 # A view asks for several facts about one task, and then for the next task.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
@@ -21,8 +20,7 @@ from mprun.reporters.format import (
 from mprun.scheduling.retry import FLAKY
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal, TextIO
 
     from mprun.record.events import RunFinished, TaskExited, TaskFinished
@@ -97,10 +95,21 @@ def rows(
     else:
         # Stable: those without an attempt have not run.
         tasks = dict(sorted(tasks.items(), key=lambda item: not item[1].attempts))
-    return [
-        _row(task, alive, (seen or {}).get(name), earlier_run, state.items.get(name))
-        for name, task in tasks.items()
-    ]
+    seen, items = seen or {}, state.items
+    plain_cells: Callable[[TaskState], tuple[str, ...]] | None = None
+    found: list[tuple[str, ...]] = []
+    for name, task in tasks.items():
+        item = items.get(name)
+        if not task.end or name in seen:
+            found.append(_row(task, alive, seen.get(name), earlier_run, item))
+            continue
+        if plain_cells is None:
+            # No run reads lines.
+            from mprun.reporters import plain_cells as module
+
+            plain_cells = module.plain_cells
+        found.append((with_item(name, item), "succeeded", *plain_cells(task), "1"))
+    return found
 
 
 def bad_rows(state: RunState) -> list[tuple[str, ...]]:
@@ -151,13 +160,6 @@ def fails_run(event: TaskFinished, run: RunFinished) -> bool:
     return run.outcome != Outcome.INTERRUPTED and is_by_request(event)
 
 
-def _plain_success(task: TaskState) -> re.Match[str] | None:
-    # No run reads lines.
-    from mprun.record.task_lines import plain_success
-
-    return plain_success(task)
-
-
 def with_item(name: str, item: str | None) -> str:
     """A task's name, with the item of an instance of a `foreach` beside it."""
     return visible(name if item is None else f"{name} ({item})")
@@ -171,10 +173,6 @@ def _row(
     item: str | None,
 ) -> tuple[str, ...]:
     name = with_item(task.name, item)
-    if process is None and task.lines and (found := _plain_success(task)):
-        pid, ppid, duration, cpu, max_rss = found.group("pid", "ppid", "duration", "cpu", "max_rss")
-        taken, used = _plain_duration(duration), _plain_duration(cpu)
-        return (name, "succeeded", pid, ppid, taken, used, _plain_size(max_rss), "1")
     outcome = visible(outcome_words(task, earlier_run) + _left_running(task) + _lost_output(task))
     if task.finished is None and not alive:
         outcome = Outcome.UNKNOWN if task.attempts else "not started"
@@ -195,19 +193,6 @@ def _row(
         format_size(facts.max_rss if facts else None),
         str(len(task.attempts)),
     )
-
-
-def _plain_duration(recorded: str) -> str:
-    if recorded[1:2] == ".":
-        # Less than 10 seconds.
-        return "%.2fs" % float(recorded)  # noqa: UP031  half the time
-    return format_duration(None if recorded == "null" else float(recorded))
-
-
-# Sizes are multiples of a page, so there are few.
-@lru_cache(maxsize=4096)
-def _plain_size(recorded: str) -> str:
-    return format_size(None if recorded == "null" else int(recorded))
 
 
 def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:

@@ -19,11 +19,22 @@ from support.timing import cpu_seconds
 from mprun.cli.views.run import show_json
 from mprun.record import events, reader
 from mprun.record.line_format import encode, encode_line
-from mprun.record.line_scanner import END, FACTS, KIND, OTHER, TASK, TIME, line_finder
-from mprun.record.line_scanner import JOINED as JOIN
+from mprun.record.line_scanner import (
+    END_TIME,
+    ENDED,
+    EXIT_PID,
+    JOIN,
+    JOINED_NAME,
+    LATER,
+    OTHER,
+    START,
+    STARTED,
+    line_matcher,
+    success_finder,
+)
 from mprun.record.process_tree import build_tree
 from mprun.record.state_dir import RunDirectory
-from mprun.record.task_lines import event_of_line, plain_success
+from mprun.record.task_lines import event_of_line, lines_of_end
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
 
@@ -43,10 +54,6 @@ EVENTS = (
 )
 
 
-def event_of(found):
-    return event_of_line(RUN, found[KIND], found[TIME], found[TASK], found[FACTS])
-
-
 def parsed(line):
     return events.from_record(reader.parse_line(line.encode("utf-8", "surrogatepass")))
 
@@ -54,18 +61,17 @@ def parsed(line):
 @pytest.mark.parametrize("event", EVENTS)
 def test_what_mprun_writes_about_a_task_is_recognised(event):
     line = encode([event]).decode()
-    (found,) = line_finder(RUN)(line)
-    assert (found[KIND], found[OTHER]) == (event.event.removeprefix("task_"), "")
-    assert event_of(found) == parsed(line)
+    found = line_matcher(RUN)(line[:-1])
+    assert (found["time"], found["task"]) == (event.time, event.task)
+    assert event_of_line(line) == parsed(line)
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_so_is_a_line_without_the_fields_that_have_a_default(event):
     record = {name: value for name, value in event.to_record().items() if name not in event._defaults}
     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-    (found,) = line_finder(RUN)(line)
-    assert found[KIND]
-    assert event_of(found) == parsed(line)
+    assert line_matcher(RUN)(line[:-1])
+    assert event_of_line(line) == parsed(line)
 
 
 PIECES = [
@@ -104,11 +110,12 @@ PIECES += [
 ]
 
 
-LIVES = [
-    encode_line(event)
-    if event.event != "task_exited"
-    else "".join(map(encode_line, (event, FINISHED, JOINED)))
-    for event in EVENTS
+LIFE = (started("a"), exited("a"), FINISHED, JOINED)
+LIVES = [encode_line(event) for event in EVENTS]
+LIVES += ["".join(map(encode_line, LIFE)), "".join(map(encode_line, LIFE[1:]))]
+LIVES += [
+    "".join(map(encode_line, (exited("a"), FINISHED.replace(result={"x": [None]}, result_kind="json")))),
+    "".join(map(encode_line, (exited("a").replace(cpu=None, max_rss=None), FINISHED.replace(allowed=True)))),
 ]
 
 
@@ -121,25 +128,39 @@ def damaged(draw):
     return text + "\n"
 
 
-def events_in(found):
-    """The events of what is found, and the lines of what is not recognised."""
-    yield event_of(found) if found[KIND] else found[OTHER]
-    if found[END]:
-        yield event_of_line(RUN, "finished", found[TIME], found[TASK], found[END])
-    if found[JOIN]:
-        yield JOINED
+def events_in(row):
+    """The events of what was found in a text, and the lines of what was not recognised."""
+    if row[START]:
+        yield event_of_line(row[START])
+        assert json.loads(row[START])["task"] == row[STARTED]
+    if row[EXIT_PID]:
+        yield from map(event_of_line, lines_of_end(RUN, row[END_TIME:JOIN]))
+    if row[JOIN]:
+        yield events.TaskJoined(
+            **{**STAMP, "time": row[END_TIME]}, task=row[ENDED], **json.loads(f"{{{row[JOIN][1:]}}}")
+        )
+    if row[LATER]:
+        yield event_of_line(row[LATER])
+        assert json.loads(row[LATER])["task"] == row[JOINED_NAME]
+    if not (row[START] or row[EXIT_PID] or row[LATER]):
+        is_recognised = line_matcher(RUN)(row[OTHER])
+        yield event_of_line(row[OTHER]) if is_recognised else row[OTHER]
 
 
-def test_the_end_of_a_task_is_found_with_its_exit():
-    text = encode([exited("a"), FINISHED, JOINED, exited("b"), FINISHED, started("c")]).decode()
-    assert [found[KIND] for found in line_finder(RUN)(text)] == ["exited", "exited", "finished", "started"]
+def test_the_exit_the_end_and_the_join_of_a_task_are_found_at_once():
+    others = [exited("b"), FINISHED.replace(task="b"), JOINED.replace(task="c")]
+    text = encode([*LIFE, *others]).decode()
+    found = success_finder(RUN)(text)
+    assert [row[STARTED] + row[ENDED] + row[JOINED_NAME] for row in found] == ["a", "a", "b", "c"]
 
 
 @given(damaged())
 @example(encode([exited("a"), FINISHED.replace(time="later"), JOINED]).decode())
+@example(encode([one.replace(task="") for one in LIFE]).decode())
+@example(encode([exited("a"), FINISHED.replace(result=[1], result_kind="json"), JOINED]).decode())
 def test_what_is_recognised_is_what_parsing_finds(text):
     lines = [line + "\n" for line in text.split("\n")[:-1]]
-    found = [one for found in line_finder(RUN)(text) for one in events_in(found)]
+    found = [one for row in success_finder(RUN)(text) for one in events_in(row)]
     assert len(found) == len(lines)
     for one, line in zip(found, lines, strict=True):
         if isinstance(one, str):
@@ -164,16 +185,18 @@ def test_what_is_recognised_is_what_parsing_finds(text):
 )
 def test_another_line_is_left_as_it_is_and_in_its_place(other):
     line = encode_line(JOINED)
-    first, second, third = line_finder(RUN)(f"{line}{other}\n{line}")
-    assert first[KIND] == third[KIND] == "joined"
+    first, second, third = success_finder(RUN)(f"{line}{other}\n{line}")
+    assert first[LATER] == third[LATER] == line[:-1]
     assert (*second[:-1], second[OTHER]) == ("",) * (len(second) - 1) + (other,)
+    assert line_matcher(RUN)(other) is None
 
 
 @pytest.mark.parametrize("run", ['r","foo":"y', "r\\u0020", "{", "}{0}", "r\n", "r.*", "é"])
 def test_no_line_of_a_run_with_an_odd_id_is_recognised(run):
     """The id is that of the first line, which another program may have written."""
     line = encode_line(JOINED).replace(f'"run":"{RUN}"', f'"run":"{run}"')
-    assert [found[KIND] for found in line_finder(run)(line)] == [""] * line.count("\n")
+    assert [row[OTHER] for row in success_finder(run)(line)] == line.split("\n")[:-1]
+    assert not any(map(line_matcher(run), line.split("\n")))
 
 
 # ---- whole records
@@ -204,12 +227,26 @@ def damage_of(data, dice):
     )
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def plain_record():
+    """A record of tasks that mostly just succeed, in the forms that are recognised at once."""
+    facts = []
+    for number, name in enumerate(["a", "b[é]", "c", "", "d", "e", "f"]):
+        result = {"result": [number, {"x": None}], "result_kind": "json"} if number % 3 == 1 else {}
+        facts += [started(name), exited(name), FINISHED.replace(task=name, **result)]
+        facts.append(JOINED.replace(task=name, time="2026-01-01T12:00:01Z" if number % 2 else STAMP["time"]))
+    facts.insert(9, events.TaskReady(**STAMP, task="c", attempt=1))
+    return encode([*facts, exited("g").replace(exit_code=1), FINISHED.replace(task="g", outcome="failed")])
+
+
+WHOLE = {path.name: path.read_bytes() for path in RECORDS} | {"plain": plain_record()}
+
+
+@pytest.mark.parametrize("record", WHOLE)
 @pytest.mark.parametrize("block_size", [100, 2000])
 def test_a_damaged_record_looks_the_same_however_it_is_read(record, block_size, tmp_path, monkeypatch):
     directory, dice = RunDirectory(str(tmp_path)), random.Random(block_size)
     monkeypatch.setattr(reader, "_BLOCK_SIZE", block_size)
-    whole = record.read_bytes()
+    whole = WHOLE[record]
     for data in (whole, *(damage_of(whole, dice) for _ in range(40))):
         write(directory, data)
         monkeypatch.setattr(reader, "_MIN_LARGE", 1 << 60)
@@ -277,7 +314,7 @@ def test_a_success_that_has_more_to_say_is_not_taken_for_a_plain_one(tmp_path, m
     # The first line is parsed, and so is all of its task.
     write(directory, encode([*facts, started("k"), exited("k"), FINISHED.replace(task="k")]))
     state, _ = reader.read_state(directory)
-    assert [task.name for task in state.tasks.values() if plain_success(task)] == ["k"]
+    assert [task.name for task in state.tasks.values() if task.end] == ["k"]
 
 
 # ---- what it costs

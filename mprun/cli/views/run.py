@@ -169,7 +169,7 @@ def _exit_unknown(seconds: float | None) -> str:
 
 
 def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
-    found = {task.name: _result(directory, task) for task in state.in_order()}
+    found = {task.name: _result(directory, task) for task in state.in_order() if not has_no_result(task)}
     shown = {visible(name): text for name, text in found.items() if text}
     width = max(map(display_width, shown), default=0)
     for name, text in shown.items():
@@ -180,8 +180,6 @@ def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
 
 def _result(directory: RunDirectory, task: TaskState) -> str:
     """The result of a task in short; empty if it has none."""
-    if has_no_result(task):
-        return ""
     finished = task.finished
     kind = finished.result_kind if finished else "none"
     if finished is None or kind == "none":
