@@ -16,12 +16,10 @@ from mprun.record import reader
 from mprun.record.run_list import find_run
 from mprun.record.task_details import TaskDetails
 from mprun.reporters.report.page import BEGINNING, Report
-from mprun.reporters.report.report_data import Joins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.record.events import Event
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.estimates import Estimates
     from mprun.scheduling.plan import Plan
@@ -62,13 +60,9 @@ def report(run: str | None, path: str | None, is_opened: bool, state_dir: str) -
 
 def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
     """The page of a run, from its record."""
-    joins, details = Joins(), TaskDetails()
-
-    def collect(event: Event) -> None:
-        joins.add(event)
-        details.add(event)
-
-    state, damage = reader.read_state(directory, collect)
+    joins: dict[str, str] = {}
+    details = TaskDetails()
+    state, damage = reader.read_state(directory, details.add, joins)
     started = state.started
     clock = Clock()
     page = Report(

@@ -164,7 +164,7 @@ class Process:
         self.exit_code: int | None = None
         self.signal: str | None = None
         self.status: str | None = None
-        self.children: list[Process] = []
+        self.children: list[AnyProcess] = []
 
     def set_running(self, process: ProcessSnapshot | None) -> None:
         """Take over what it is now, if it is running."""
@@ -182,14 +182,49 @@ class Process:
 
     def to_json(self) -> dict[str, Any]:
         """The process and its descendants as one JSON object."""
-        value: dict[str, Any] = {name: getattr(self, name) for name in _IN_JSON}
-        value["children"] = [child.to_json() for child in self.children]
-        return value
+        return _to_json(self)
 
 
-def _number(recorded: str) -> Any:
-    """A number or None, from the JSON of a record."""
-    return int(recorded) if recorded.isdigit() else decode(recorded)
+class PlainProcess:
+    """That of a task that just succeeded, of which there may be many: the facts of a Process, on demand."""
+
+    __slots__ = ("item", "task")
+    role = TASK
+    attempt = 1
+    daemon = running = suspended = False
+    exit_code = 0
+    signal = None
+    status = _EXIT_0
+    children = ()
+
+    def __init__(self, task: TaskState, item: str | None) -> None:
+        self.task = task
+        self.item = item
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        return self.task.name
+
+    pid = property(lambda self: decode(self.task.start[2]))
+    ppid = property(lambda self: decode(self.task.start[3]))
+    duration = property(lambda self: decode(self.task.end[3]))
+    cpu = property(lambda self: decode(self.task.end[4]))
+    max_rss = property(lambda self: decode(self.task.end[5]))
+    threads = property(lambda self: decode(self.task.end[6]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as of a Process."""
+        return _to_json(self)
+
+
+AnyProcess = Process | PlainProcess
+
+
+def _to_json(process: AnyProcess) -> dict[str, Any]:
+    value: dict[str, Any] = {name: getattr(process, name) for name in _IN_JSON}
+    value["children"] = [child.to_json() for child in process.children]
+    return value
 
 
 def build_tree(directory: RunDirectory, state: RunState) -> list[Process]:
@@ -218,10 +253,16 @@ class _TreeBuilder:
         self._has_hosts = self._is_merged or (state.started is not None and bool(state.started.hosts))
         self.roots: list[Process] = []
         self._add_engine(state)
+        # By the pid, as it is recorded: the children of a parent.
+        found: dict[str, list[AnyProcess]] = {}
         for task in state.tasks.values():
             item = state.items.get(task.name)
             if task.end and not self._has_hosts:
-                self._add_success(task, item)
+                ppid = task.start[3]
+                siblings = found.get(ppid)
+                if siblings is None:
+                    siblings = found[ppid] = self._parent(int(ppid)).children
+                siblings.append(PlainProcess(task, item))
                 continue
             for attempt in task.attempts:
                 self._add_attempt(attempt, item)
@@ -314,18 +355,6 @@ class _TreeBuilder:
             orphan.status = "killed at its task's end"
             process.children.append(orphan)
 
-    def _add_success(self, task: TaskState, item: str | None) -> None:
-        """The same for the only attempt of a task that just succeeded."""
-        _, _, pid, ppid = task.start
-        _, _, _, duration, cpu, max_rss, threads, _ = task.end
-        process = Process(TASK, task.name, int(pid), int(ppid))
-        process.item, process.attempt = item, 1
-        process.duration, process.cpu, process.max_rss, process.threads = map(
-            _number, (duration, cpu, max_rss, threads)
-        )
-        process.exit_code, process.status = 0, _EXIT_0
-        self._parent(int(ppid)).children.append(process)
-
     def _parent(self, pid: int, host: str = "") -> Process:
         """The process with this pid; one between the launcher and a task is the fork server."""
         key = host if self._has_hosts else "", pid
@@ -345,7 +374,7 @@ class _TreeBuilder:
     def _add_descendants(self) -> None:
         """Add the processes that running ones have started, which no record contains."""
         children = _children_by_parent(self.roots)
-        unvisited = list(self.roots)
+        unvisited: list[AnyProcess] = list(self.roots)
         while unvisited:
             process = unvisited.pop()
             unvisited += process.children
@@ -355,7 +384,7 @@ class _TreeBuilder:
                     continue
                 child = Process(DESCENDANT, name, pid, process.pid)
                 child.set_running(snapshot(pid, ppid=process.pid))
-                if child.running:
+                if child.running and isinstance(process, Process):
                     process.children.append(child)
                     unvisited.append(child)
 

@@ -95,24 +95,31 @@ def read_lines(directory: RunDirectory) -> Iterator[dict[str, Any] | CorruptLine
 
 
 def read_state(
-    directory: RunDirectory, also: Callable[[events.Event], None] | None = None
+    directory: RunDirectory,
+    also: Callable[[events.Event], None] | None = None,
+    joins: dict[str, str] | None = None,
 ) -> tuple[RunState, list[str]]:
-    """The state of a run by its record, and what is corrupt in the record; `also` gets each event.
+    """The state of a run by its record, and what is corrupt in the record.
+
+    `also` gets each event that is not about a task, and perhaps others. The time at which a task was joined
+    is added to `joins`, by its name.
 
     Raises UnreadableRecord if there is no record, or a newer mprun wrote it.
     """
     state = RunState()
     damage: list[str] = []
     with _open(directory) as file:
-        if also is None and os.fstat(file.fileno()).st_size >= _MIN_LARGE:
-            fold = _LargeRecord(state, damage)
+        if os.fstat(file.fileno()).st_size >= _MIN_LARGE:
+            fold = _LargeRecord(state, damage, also, joins=joins)
             if rest := fold.read(file):
-                apply_line(state, parse_line(rest, fold.number + 1), damage)
+                fold.parse(rest)
             return state, damage
         for number, data in enumerate(_lines(file), start=1):
             event = apply_line(state, parse_line(data, number), damage)
             if also is not None and event is not None:
                 also(event)
+            if joins is not None and isinstance(event, events.TaskJoined):
+                joins[event.task] = event.time
     return state, damage
 
 
@@ -129,7 +136,9 @@ class _LargeRecord:
         damage: list[str],
         add: Callable[[events.Event], None] | None = None,
         takes: Callable[[str], bool] = lambda task: False,
+        joins: dict[str, str] | None = None,
     ) -> None:
+        self._joins = joins
         self._state = state
         self._damage = damage
         self._add = add
@@ -163,17 +172,22 @@ class _LargeRecord:
                     self._take(found)
         return b""
 
-    def _parse(self, line: bytes) -> events.Event | None:
-        """Take a line that was not recognised, without its line feed; its event."""
+    def parse(self, line: bytes) -> events.Event | None:
+        """Take a line that was not recognised; its event."""
         self.number += 1
-        event = apply_line(self._state, parse_line(line + b"\n", self.number), self._damage)
+        event = apply_line(self._state, parse_line(line, self.number), self._damage)
         if event is not None and self._add is not None:
             self._add(event)
+        if self._joins is not None and isinstance(event, events.TaskJoined):
+            self._joins[event.task] = event.time
         return event
 
-    def _take(self, found: Sequence[Found]) -> None:
+    def _parse(self, line: bytes) -> events.Event | None:
+        return self.parse(line + b"\n")
+
+    def _take(self, found: Sequence[Found]) -> None:  # noqa: C901  a call for each line takes a third of the time
         state, tasks = self._state, self._state.tasks
-        add, takes = self._add, self._takes
+        add, takes, joins = self._add, self._takes, self._joins
         # The last line, if its time is not yet that of the state.
         last = ""
         for row in found:
@@ -186,6 +200,8 @@ class _LargeRecord:
                 tasks[name] = TaskState(name, row[START:END_TIME])
             elif row[EXIT_PID]:
                 name, last = row[ENDED], ""
+                if joins is not None and row[JOIN]:
+                    joins[name] = row[END_TIME]
                 task = tasks.get(name)
                 if task is None or not task.start or task.end:
                     for line in lines_of_end(self._run, row[END_TIME:JOIN]):
@@ -202,6 +218,8 @@ class _LargeRecord:
                 name, last = row[JOINED_NAME], row[LATER]
                 if name not in tasks:
                     tasks[name] = TaskState(name)
+                if joins is not None:
+                    joins[name] = time_of_line(last)
                 continue
             else:
                 if last:

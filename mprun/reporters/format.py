@@ -142,7 +142,7 @@ def display_width(text: str) -> int:
 
 def widest(texts: Sequence[str]) -> int:
     """How many columns the widest of the texts takes."""
-    return max(map(len if all(map(str.isascii, texts)) else display_width, texts))
+    return max(map(len if "".join(texts).isascii() else display_width, texts))
 
 
 def truncate(text: str, width: int, ellipsis: str = "…") -> str:

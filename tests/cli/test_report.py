@@ -20,6 +20,7 @@ from support.runs import eventually, finish, mprun, start, write
 from mprun.cli.report import pieces
 from mprun.record import reader
 from mprun.record.run_list import find_run
+from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
 
 WORK = """
@@ -467,9 +468,9 @@ def test_a_report_takes_little_more_time_than_to_read_its_record(tmp_path):
         call()
         return time.process_time() - begin
 
-    # The page has the joins and the tokens, which are in no state: each event is needed.
     def events():
-        reader.read_state(directory, lambda event: None)
+        for line in reader.read_lines(directory):
+            reader.apply_line(RunState(), line, [])
 
     # Side by side, because other processes run here, too.
     pairs = [(cost(events), cost(lambda: deque(pieces(directory), maxlen=0))) for _ in range(3)]

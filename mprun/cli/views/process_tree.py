@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import locale
 import os
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.record import process_tree
+from mprun.record.process_tree import PlainProcess
 from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate, widest
+from mprun.reporters.plain_cells import plain_cells
 from mprun.reporters.table import with_item
 from mprun.reporters.terminal import terminal_width
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-    from mprun.record.process_tree import Process
+    from mprun.record.process_tree import AnyProcess, Process
 
 HEAD = ("PROCESS", "PID", "MEMORY", "CPU", "THREADS", "DURATION", "STATUS")
 # The columns that a narrow terminal leaves out, in this order.
@@ -26,6 +29,8 @@ _OPTIONAL = ("DURATION", "THREADS", "CPU", "MEMORY")
 _MAX_NAME_WIDTH = 40
 _MIN_NAME_WIDTH = 12
 _MIN_STATUS_WIDTH = 12
+# Each write of many passes what looks for secrets and colours.
+_ROWS_PER_WRITE = 100
 _RED, _RESET = "\x1b[31m", "\x1b[0m"
 
 
@@ -50,42 +55,52 @@ def supports_unicode() -> bool:
 def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     """Write a line for each process, below that of its parent."""
     pen = Pen(supports_unicode())
-    drawn = [(_is_bad(process), stem, _row(process, pen)) for process, stem in _lines(roots, pen)]
-    rows = [(False, "", HEAD), *drawn]
+    rows = [(False, "", HEAD), *((_is_bad(one), stem, _row(one, pen)) for one, stem in _lines(roots, pen))]
     width = terminal_width(stream)
-    first, *others = _fitting([(stem, row) for _, stem, row in rows], width).items()
-    # What is in these columns is never wider than they are, and always ASCII.
-    pattern = "".join([f"  %{taken}s" for _, taken in others])
-    columns = [column for column, _ in others]
-    for bad, stem, row in rows:
-        others_text = pattern % tuple([row[column] for column in columns])
-        line = f"{_first_cell(stem, row[0], first[1], pen)}{others_text}  {row[-1]}"
-        if width is not None:
-            line = truncate(line, width, pen.ellipsis)
-        stream.write(f"{_RED}{line}{_RESET}\n" if colour and bad else f"{line}\n")
+    first, *others = _fitting(rows, width).items()
+    # What is in the other columns is never wider than they are, and always ASCII.
+    pattern = f"%-{first[1]}s" + "".join([f"  %{taken}s" for _, taken in others]) + "  %s\n"
+    cells = itemgetter(*(column for column, _ in others), -1)
+    for begin in range(0, len(rows), _ROWS_PER_WRITE):
+        lines = []
+        for bad, stem, row in rows[begin : begin + _ROWS_PER_WRITE]:
+            line = pattern % (_first_cell(stem, row[0], first[1], pen), *cells(row))
+            if width is not None:
+                line = truncate(line[:-1], width, pen.ellipsis) + "\n"
+            lines.append(f"{_RED}{line[:-1]}{_RESET}\n" if colour and bad else line)
+        stream.write("".join(lines))
 
 
 def _first_cell(stem: str, name: str, width: int, pen: Pen) -> str:
     # Each piece of a branch takes one column.
     if name.isascii() and len(stem) + len(name) <= width:
-        return f"{stem}{name}".ljust(width)
+        return stem + name
     return pad(truncate(stem + name, width, pen.ellipsis), width)
 
 
-def _lines(roots: Sequence[Process], pen: Pen) -> Iterator[tuple[Process, str]]:
+def _lines(roots: Sequence[AnyProcess], pen: Pen) -> Iterator[tuple[AnyProcess, str]]:
     """Each process after its parent, with the branches in front of its name."""
     # A stack and not recursion: processes may be nested a thousand deep.
-    waiting = [(root, "", "") for root in reversed(roots)]
+    waiting: list[tuple[AnyProcess, str, str]] = [(root, "", "") for root in reversed(roots)]
     while waiting:
         process, stem, below = waiting.pop()
         yield process, stem
+        if not process.children:
+            continue
         branch, line = pen.last, "   "
         for child in reversed(process.children):
             waiting.append((child, below + branch, below + line))
             branch, line = pen.branch, pen.line
 
 
-def _row(process: Process, pen: Pen) -> tuple[str, ...]:
+def _row(process: AnyProcess, pen: Pen) -> tuple[str, ...]:
+    name = process.name if process.item is None else "\n"
+    if len(name) > _MAX_NAME_WIDTH or not name.isascii() or not name.isprintable():
+        name = truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis)
+    if type(process) is PlainProcess:
+        pid, _, duration, cpu, memory = plain_cells(process.task)
+        threads = process.task.end[6]
+        return (name, pid, memory, cpu, "-" if threads == "null" else threads, duration, process.status)
     return (
         truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis),
         str(process.pid),
@@ -97,7 +112,7 @@ def _row(process: Process, pen: Pen) -> tuple[str, ...]:
     )
 
 
-def _name(process: Process) -> str:
+def _name(process: AnyProcess) -> str:
     name = visible(process.name.replace("\n", " "))
     if process.role == process_tree.DESCENDANT or (process.role == process_tree.ORPHAN != process.name):
         return f"({name})"
@@ -107,14 +122,15 @@ def _name(process: Process) -> str:
     return f"{name} daemon" if process.daemon else name
 
 
-def _is_bad(process: Process) -> bool:
-    return process.role == process_tree.TASK and bool(process.exit_code) and not process.daemon
+def _is_bad(process: AnyProcess) -> bool:
+    return bool(process.exit_code) and process.role == process_tree.TASK and not process.daemon
 
 
-def _fitting(rows: Sequence[tuple[str, Sequence[str]]], width: int | None) -> dict[int, int]:
+def _fitting(rows: Sequence[tuple[bool, str, tuple[str, ...]]], width: int | None) -> dict[int, int]:
     """The columns before the status for which the terminal has room: how wide each of them is."""
-    first = max(len(stem) + display_width(row[0]) for stem, row in rows)
-    *needed, status = (widest([row[column] for _, row in rows]) for column in range(1, len(HEAD)))
+    first = max([len(stem) + display_width(row[0]) for _, stem, row in rows])
+    _, *columns = zip(*[row for _, _, row in rows], strict=True)
+    *needed, status = map(widest, columns)
     widths = dict(enumerate((first, *needed)))
     if width is None:
         return widths

@@ -32,14 +32,14 @@ from mprun.reporters.format import (
 )
 from mprun.reporters.report.dependency_graph import Graph
 from mprun.reporters.report.failures import MAX_FAILURES, describe_failures, failed_rows
-from mprun.reporters.report.report_data import OUTCOMES, Joins, ReportData, counted, shown
+from mprun.reporters.report.report_data import OUTCOMES, ReportData, counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import jinja2
 
-    from mprun.record.process_tree import Process
+    from mprun.record.process_tree import AnyProcess
     from mprun.record.state_dir import RunDirectory
     from mprun.record.task_details import TaskDetails
     from mprun.reporters.report.report_data import TaskRow
@@ -67,7 +67,7 @@ class Report:
         self,
         directory: RunDirectory,
         state: RunState,
-        joins: Joins,
+        joins: dict[str, str],
         *,
         damage: Sequence[str] = (),
         estimates: Estimates | None = None,
@@ -85,7 +85,7 @@ class Report:
         is_active = self.outcome == Outcome.RUNNING
         alive = is_active or (state.finished is not None and not state.exit_unknown)
         end = now if is_active else state.time
-        self.data = ReportData(state, joins.times, estimates, alive=alive, now=end)
+        self.data = ReportData(state, joins, estimates, alive=alive, now=end)
         by_name, self.no_dependencies = dependencies
         numbers = {row.task.name: row.number for row in self.data.rows}
         self.needs = {
@@ -248,7 +248,8 @@ class Report:
         part.started, part.finished, part.items = self.state.started, self.state.finished, self.state.items
         part.time = self.state.time
         part.tasks = {row.task.name: row.task for row in self.data.rows[:MAX_TREE_TASKS]}
-        unvisited = [(0, root) for root in reversed(process_tree.build_tree(self.directory, part))]
+        roots = process_tree.build_tree(self.directory, part)
+        unvisited: list[tuple[int, AnyProcess]] = [(0, root) for root in reversed(roots)]
         while unvisited:
             depth, process = unvisited.pop()
             yield _process(process, depth)
@@ -326,7 +327,7 @@ def _static_row(row: TaskRow, data: ReportData) -> dict[str, Any]:
     }
 
 
-def _process(process: Process, depth: int) -> dict[str, Any]:
+def _process(process: AnyProcess, depth: int) -> dict[str, Any]:
     name = process.name if process.item is None else f"{process.name} ({process.item})"
     attempt = f", attempt {process.attempt}" if (process.attempt or 1) > 1 else ""
     return {

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact, visible
+from mprun.lean_json import decode
 from mprun.outcomes import TASK_OUTCOMES, Outcome, format_exit
+from mprun.record.task_lines import target_of_start, time_of_line
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import truncate
@@ -14,7 +16,6 @@ from mprun.reporters.format import truncate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from mprun.record.events import Event
     from mprun.record.run_state import RunState
     from mprun.record.task_state import AttemptState
     from mprun.scheduling.estimates import Estimates
@@ -31,18 +32,6 @@ GOOD = (Outcome.SUCCEEDED, Outcome.SKIPPED)
 _MAX_NAME_WIDTH, _MAX_WHY_WIDTH, _MAX_TARGET_WIDTH = 200, 200, 300
 # No clock of a run is further from its start than this, in seconds: damage.
 _MAX_OFFSET = 1e9
-
-
-class Joins:
-    """Collects when tasks were joined, which the state of a run does not keep."""
-
-    def __init__(self) -> None:
-        self.times: dict[str, str] = {}
-
-    def add(self, event: Event) -> None:
-        """Take the next event of the record."""
-        if event.event == "task_joined":
-            self.times[event.task] = event.time  # type: ignore[attr-defined]
 
 
 def shown(text: object, width: int = _MAX_WHY_WIDTH) -> str:
@@ -148,6 +137,9 @@ class ReportData:
         """What the outcome alone does not say."""
         if outcome in (WAITING, NOT_STARTED, Outcome.RUNNING) or task.outcome is None:
             return ""
+        if task.end and self._earlier_run is None:
+            # It just succeeded.
+            return ""
         is_flaky = task.finished is not None and task.finished.flaky
         if outcome == Outcome.SUCCEEDED and self._earlier_run is None and not is_flaky:
             return ""
@@ -172,8 +164,7 @@ class ReportData:
                 row.why,
                 self._offset(self._joined.get(name)),
                 self.expected(name),
-                [self._attempt(attempt) for attempt in row.task.attempts],
-                *_lacks(row.task),
+                *self._attempts(row.task),
             ]
 
     def targets(self) -> list[str]:
@@ -183,11 +174,30 @@ class ReportData:
     def _offset(self, time: str | None) -> float | None:
         return None if time is None else self.clock.offset(time)
 
+    def _attempts(self, task: TaskState) -> list[Any]:
+        """The attempts of a task, and what they lacked, if any did."""
+        if task.end:
+            return [[self._plain_attempt(task)]]
+        return [[self._attempt(attempt) for attempt in task.attempts], *_lacks(task)]
+
+    def _plain_attempt(self, task: TaskState) -> list[Any]:
+        """The same as `_attempt` of a task that just succeeded, without its events."""
+        line, _, pid, ppid = task.start
+        time, _, _, *numbers, _ = task.end
+        duration, cpu, max_rss, threads = map(decode, numbers)
+        start, until = self.clock.offset(time_of_line(line)), self.clock.offset(time)
+        seconds = round(max(0.0, duration), 3)
+        facts = [start, seconds, int(pid), int(ppid), self._target(target_of_start(line)), 0, 0]
+        facts += [cpu, max_rss, threads]
+        return [*facts, 0, 0, until] if _is_late(start, seconds, until) else facts
+
+    def _target(self, target: str) -> int:
+        return self._targets.setdefault(shown(target, _MAX_TARGET_WIDTH), len(self._targets))
+
     def _attempt(self, attempt: AttemptState) -> list[Any]:
         started, exited = attempt.started, attempt.exited
         start = self.clock.offset(started.time)
-        target = shown(started.target, _MAX_TARGET_WIDTH)
-        number = self._targets.setdefault(target, len(self._targets))
+        number = self._target(started.target)
         facts: list[Any] = [start, None, started.pid, started.ppid, number, int(started.daemon)]
         if exited is None:
             if self._alive and start is not None and self.now is not None:
@@ -199,12 +209,16 @@ class ReportData:
         if exited.signal is not None or code is None:
             ended = shown(format_exit(code, exited.signal, exited.core_dumped))
         facts += [ended, exited.cpu, exited.max_rss, exited.threads]
-        # The time of its start is that of an event, and its duration that of the process.
         until = self.clock.offset(exited.time)
-        is_late = start is not None and until is not None and round(start + facts[1], 3) > until
+        is_late = _is_late(start, facts[1], until)
         if exited.orphans or exited.left_running or is_late:
             facts += [len(exited.orphans), len(exited.left_running)]
         return [*facts, until] if is_late else facts
+
+
+def _is_late(start: float | None, duration: float, until: float | None) -> bool:
+    # The time of its start is that of an event, and its duration that of the process.
+    return start is not None and until is not None and round(start + duration, 3) > until
 
 
 def _lacks(task: TaskState) -> list[list[Any]]:
