@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mprun.cli.output_file import Format
 from mprun.outcomes import Outcome
 from mprun.record import reader
+from mprun.record.large_record import LargeRecord
+from mprun.record.line_scanner import END_TIME, ENDED, EXIT_PID, JOIN, LATER, OTHER, START
+from mprun.record.task_lines import event_of_line, lines_of_end
 from mprun.reporters import chrome_trace, otlp
 from mprun.reporters.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from mprun.record.line_scanner import Found
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
 
@@ -27,9 +32,34 @@ def _otlp_pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str
     return otlp.pieces(timeline, directory, alive=alive)
 
 
+class _LargeRecord(LargeRecord):
+    """Reads a large record into a timeline, without events of the tasks that just succeed."""
+
+    def __init__(self, timeline: Timeline, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._timeline = timeline
+
+    def take(self, found: Sequence[Found]) -> None:
+        """Take the lines of a block, by what was found in it."""
+        timeline = self._timeline
+        for row in found:
+            if row[START]:
+                timeline.add_start(row[START:END_TIME])
+            elif row[EXIT_PID]:
+                if not timeline.add_end(row[END_TIME:JOIN]):
+                    for line in lines_of_end(self.run, row[END_TIME:JOIN]):
+                        timeline.add(event_of_line(line))
+                if row[JOIN]:
+                    timeline.add_join(row[END_TIME], row[ENDED], row[JOIN])
+            elif row[LATER]:
+                timeline.add(event_of_line(row[LATER]))
+            else:
+                self.parse(row[OTHER].encode() + b"\n")
+
+
 def _timeline(directory: RunDirectory) -> Timeline:
     timeline = Timeline()
-    reader.read_state(directory, timeline.add)
+    reader.read_events(directory, timeline.add, partial(_LargeRecord, timeline))
     timeline.close()
     return timeline
 

@@ -15,7 +15,7 @@ _FINISHED = '{"event":"task_finished",'
 _OUTCOME = '","outcome":"'
 # Near the end of that line.
 _NO_RESULT = ',"result_kind":"none"'
-_TIME, _TARGET = '"time":"', '"target":"'
+_TIME, _HOST, _TARGET = '"time":"', '"host":"', '"target":"'
 # The lines of the exit and the end of a task that just succeeds; with all fields they are parsed faster.
 _EXIT_LINE = (
     '{"event":"task_exited","time":"%s","run":"%s","task":"%s","attempt":1,"pid":%s,"exit_code":0,'
@@ -81,8 +81,14 @@ def time_of_line(line: str) -> str:
     return line[begin : line.index('"', begin)]
 
 
+def host_of_start(start: str) -> str:
+    """The host in the line of the start of a task that just succeeds; no text in it has an escape."""
+    begin = start.index(_HOST) + len(_HOST)
+    return start[begin : start.index('"', begin)]
+
+
 def target_of_start(start: str) -> str:
-    """The target in the line of the start of a task that just succeeds; no text in it has an escape."""
+    """The target in such a line."""
     begin = start.index(_TARGET) + len(_TARGET)
     return start[begin : start.index('"', begin)]
 

@@ -7,15 +7,18 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.record.task_lines import target_of_start
 from mprun.reporters.report.report_data import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.record.events import Event
+    from mprun.record.task_state import TaskState
     from mprun.reporters.timeline import Attempt, Timeline
 
 # The first bytes of every file, by which one is recognised.
@@ -33,25 +36,28 @@ def pieces(timeline: Timeline) -> Iterator[str]:
     yield f'{{"otherData":{_json(other)},"displayTimeUnit":"ms","traceEvents":[\n'
     separator = ""
     for event in _events(timeline):
-        yield separator + _json(event)
+        yield separator + (event if isinstance(event, str) else _json(event))
         separator = ",\n"
     yield "\n]}\n"
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _events(timeline: Timeline) -> Iterator[dict[str, Any]]:
+def _events(timeline: Timeline) -> Iterator[dict[str, Any] | str]:
+    """The events; as JSON what there may be of each task."""
     hosts = {host: number for number, host in enumerate(timeline.hosts(), 1)}
     for host, number in hosts.items():
         yield from _names(timeline, host, number)
     yield _run(timeline)
-    for time, join in timeline.joins:
-        about: dict[str, Any] = {"position": join.position, "of": join.of}
-        yield _instant(time, f"join {shown(join.task)}", "join", (1, MAIN), about)
+    for time, task, facts in timeline.joins:
+        name = _json(f"join {shown(task)}")
+        yield (
+            f'{{"ph":"i","s":"t","cat":"join","name":{name},"pid":1,"tid":{MAIN},"ts":{time},'
+            f'"args":{{{facts[1:]}}}}}'
+        )
     for time, finished in timeline.unstarted:
-        about = {"outcome": shown(finished.outcome), "reason": shown(finished.reason)}
+        about: dict[str, Any] = {"outcome": shown(finished.outcome), "reason": shown(finished.reason)}
         yield _instant(time, f"{about['outcome']} {shown(finished.task)}", "outcome", (1, MAIN), about)
     flow = 0
     for attempt in timeline.attempts:
@@ -69,7 +75,8 @@ def _events(timeline: Timeline) -> Iterator[dict[str, Any]]:
 
 
 def _track(attempt: Attempt) -> int:
-    return attempt.lane - 1 + (FIRST_SERVICE if attempt.started.daemon else FIRST_SLOT)
+    is_service = attempt.kept is None and attempt.started.daemon
+    return attempt.lane - 1 + (FIRST_SERVICE if is_service else FIRST_SLOT)
 
 
 def _names(timeline: Timeline, host: str, number: int) -> Iterator[dict[str, Any]]:
@@ -97,7 +104,11 @@ def _run(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict[str, Any]:
+def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict[str, Any] | str:
+    number = timeline.details.numbers.get(attempt.task)
+    tokens = timeline.details.tokens(number) if number is not None else {}
+    if attempt.plain is not None and not tokens:
+        return _plain_slice(attempt, attempt.plain, track)
     started, exited, finished = attempt.started, attempt.exited, attempt.finished
     about: dict[str, Any] = {
         **{"attempt": started.attempt, "pid": started.pid, "ppid": started.ppid},
@@ -116,8 +127,6 @@ def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict
         about["outcome"] = shown(finished.outcome)
         if finished.reason:
             about["reason"] = shown(finished.reason)
-    number = timeline.details.numbers.get(attempt.task)
-    tokens = timeline.details.tokens(number) if number is not None else {}
     if tokens:
         about["tokens"] = {shown(name): count for name, count in tokens.items()}
     if started.queued:
@@ -127,6 +136,24 @@ def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict
         **{"pid": track[0], "tid": track[1], "ts": attempt.begin, "dur": attempt.end - attempt.begin},
         "args": about,
     }
+
+
+def _plain_slice(attempt: Attempt, task: TaskState, track: tuple[int, int]) -> str:
+    """The same of an attempt that just succeeded, as JSON."""
+    line, _, pid, ppid = task.start
+    *_, duration, cpu, max_rss, threads, _ = task.end
+    return (
+        f'{{"ph":"X","cat":"task","name":{_json(shown(attempt.task))},"pid":{track[0]},"tid":{track[1]},'
+        f'"ts":{attempt.begin},"dur":{attempt.end - attempt.begin},"args":{{"attempt":1,"pid":{pid},'
+        f'"ppid":{ppid},"target":{_target(target_of_start(line))},"exit_code":0,"duration":{float(duration)},'
+        f'"cpu":{cpu if cpu == "null" else float(cpu)},"max_rss":{max_rss},"threads":{threads},'
+        f'"outcome":"succeeded"}}}}'
+    )
+
+
+@lru_cache(maxsize=256)
+def _target(target: str) -> str:
+    return _json(shown(target, 300))
 
 
 def _mark(time: int, event: Event, track: tuple[int, int]) -> dict[str, Any]:
@@ -157,12 +184,12 @@ def _arrow(number: int, phase: str, time: int, track: tuple[int, int]) -> dict[s
     }
 
 
-def _counters(timeline: Timeline) -> Iterator[dict[str, Any]]:
+def _counters(timeline: Timeline) -> Iterator[str]:
     """How many tasks run and wait, and the sum of the peaks of memory of those that run."""
     changes: list[tuple[int, int, int, int]] = []
     first = set()
     for attempt in timeline.attempts:
-        memory = (attempt.exited.max_rss or 0) if attempt.exited else 0
+        memory = attempt.max_rss
         changes += [
             (attempt.begin, 1, -(attempt.task not in first), memory),
             (attempt.end, -1, 0, -memory),
@@ -178,6 +205,6 @@ def _counters(timeline: Timeline) -> Iterator[dict[str, Any]]:
         if not is_last and (changes[place + 1][0] == time or (drawn and time - drawn < _COUNTER_STEP)):
             continue
         drawn = time
-        counter = {"ph": "C", "pid": 1, "ts": time}
-        yield {**counter, "name": "tasks", "args": {"running": running, "waiting": max(0, waiting)}}
-        yield {**counter, "name": "memory", "args": {"bytes": max(0, memory)}}
+        counter = f'{{"ph":"C","pid":1,"ts":{time},"name"'
+        yield f'{counter}:"tasks","args":{{"running":{running},"waiting":{max(0, waiting)}}}}}'
+        yield f'{counter}:"memory","args":{{"bytes":{max(0, memory)}}}}}'

@@ -7,12 +7,14 @@ others begin with `mprun.`. https://opentelemetry.io/docs/specs/otlp/#json-proto
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import Outcome
 from mprun.record.error_details import read_details
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.record.task_lines import target_of_start, time_of_line
 from mprun.reporters.report.report_data import shown
 from mprun.trace_context import TraceIds, parse_parent
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from mprun.record.events import Event, RunFinished, TaskFinished
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import TaskState
     from mprun.reporters.timeline import Attempt, Timeline
 
 # The first bytes of every file, by which one is recognised.
@@ -62,13 +65,12 @@ def pieces(timeline: Timeline, directory: RunDirectory, *, alive: bool = False) 
         yield f'{separator}{{"resource":{_json(_resource(timeline, host, is_first))},{scope}'
         separator, comma = "]}]},", ""
         for span in writer.of_host(host, is_first):
-            yield comma + _json(span)
+            yield comma + (span if isinstance(span, str) else _json(span))
             comma = ","
     yield "]}]}]}\n"
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _resource(timeline: Timeline, host: str, is_first: bool) -> dict[str, Any]:
@@ -89,15 +91,18 @@ class _Spans:
         self._ids = ids
         self._run = run
         self._alive = alive
+        self._run_span_id = ids.run()
         # Characters of tracebacks that there is room for.
         self._room = _MAX_TRACEBACKS
 
-    def of_host(self, host: str, is_first: bool) -> Iterator[dict[str, Any]]:
+    def of_host(self, host: str, is_first: bool) -> Iterator[dict[str, Any] | str]:
+        """The spans of a host; as JSON those that there may be of each task."""
         if is_first:
             yield self._run_span()
         for attempt in self._timeline.attempts:
             if attempt.host == host:
-                yield self._attempt_span(attempt)
+                plain = attempt.plain
+                yield self._attempt_span(attempt) if plain is None else self._plain_span(attempt, plain)
         if is_first:
             for time, finished in self._timeline.unstarted:
                 yield self._unstarted_span(time, finished)
@@ -180,6 +185,36 @@ class _Spans:
             span["status"] = {"code": _ERROR, "message": shown(message)}
         return span
 
+    def _plain_span(self, attempt: Attempt, task: TaskState) -> str:
+        """The same of an attempt that just succeeded, as JSON."""
+        line, _, pid, ppid = task.start
+        *_, cpu, max_rss, threads, _ = task.end
+        name = _json(shown(attempt.task))
+        run_id = _json(f"{shown(self._run)}/{shown(attempt.task)}/1")
+        used = "" if cpu == "null" else _attribute("mprun.cpu", f'{{"doubleValue":{float(cpu)}}}')
+        for key, number in (("mprun.max_rss", max_rss), ("mprun.threads", threads)):
+            used += "" if number == "null" else _attribute(key, f'{{"intValue":"{number}"}}')
+        before = [self._link(one) for one in self._timeline.dependencies(attempt)]
+        links = f',"links":{_json(before)}' if before else ""
+        return (
+            f'{{"traceId":"{self._ids.trace_id}","spanId":"{self._ids.attempt(attempt.task, 1)}",'
+            f'"parentSpanId":"{self._run_span_id}","name":{name},"kind":{_INTERNAL},'
+            f'"startTimeUnixNano":"{_nanoseconds(attempt.begin)}",'
+            f'"endTimeUnixNano":"{_nanoseconds(attempt.end)}",'
+            f'"attributes":[{{"key":"cicd.pipeline.task.name","value":{{"stringValue":{name}}}}},'
+            f'{{"key":"cicd.pipeline.run.id","value":{{"stringValue":{_json(shown(self._run))}}}}},'
+            f'{{"key":"cicd.pipeline.task.run.result","value":{{"stringValue":"success"}}}},'
+            f'{{"key":"cicd.pipeline.task.run.id","value":{{"stringValue":{run_id}}}}},'
+            f'{{"key":"process.pid","value":{{"intValue":"{pid}"}}}},'
+            f'{{"key":"process.parent_pid","value":{{"intValue":"{ppid}"}}}},'
+            f'{{"key":"process.creation.time","value":{{"stringValue":{_json(shown(time_of_line(line)))}}}}},'
+            f'{{"key":"mprun.target","value":{{"stringValue":{_target(target_of_start(line))}}}}},'
+            f'{{"key":"mprun.attempt","value":{{"intValue":"1"}}}},'
+            f'{{"key":"mprun.daemon","value":{{"boolValue":false}}}},'
+            f'{{"key":"mprun.slot","value":{{"intValue":"{attempt.lane}"}}}},'
+            f'{{"key":"process.exit.code","value":{{"intValue":"0"}}}}{used}]{links}}}'
+        )
+
     def _unstarted_span(self, time: int, finished: TaskFinished) -> dict[str, Any]:
         values = self._task_values(finished.task, finished.outcome)
         values["mprun.reason"] = shown(finished.reason) if finished.reason else None
@@ -231,6 +266,16 @@ class _Spans:
             "traceId": self._ids.trace_id,
             "spanId": self._ids.attempt(attempt.task, attempt.started.attempt),
         }
+
+
+def _attribute(key: str, value: str) -> str:
+    """One more attribute, as JSON."""
+    return f',{{"key":"{key}","value":{value}}}'
+
+
+@lru_cache(maxsize=256)
+def _target(target: str) -> str:
+    return _json(shown(target, 400))
 
 
 def _error_type(attempt: Attempt, outcome: str) -> str:

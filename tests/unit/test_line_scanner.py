@@ -16,8 +16,10 @@ from support.events import FINISHED, JOINED, STAMP, exited, started, write
 from support.report_records import large_run
 from support.timing import cpu_seconds
 
+from mprun.cli.traces import CHROME, OTLP
+from mprun.cli.views.process_tree import write_tree
 from mprun.cli.views.run import show_json
-from mprun.record import events, reader
+from mprun.record import events, large_record, reader
 from mprun.record.line_format import encode, encode_line
 from mprun.record.line_scanner import (
     END_TIME,
@@ -37,6 +39,7 @@ from mprun.record.state_dir import RunDirectory
 from mprun.record.task_lines import event_of_line, lines_of_end
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
+from mprun.reporters.report.report_data import ReportData
 
 RUN = STAMP["run"]
 RECORDS = sorted((Path(__file__).parent.parent / "records").iterdir())
@@ -209,7 +212,12 @@ def text_of(directory):
     show_json(directory, state, text)
     table.write(table.HEAD, table.rows(state), text)
     tree = [root.to_json() for root in build_tree(directory, state)]
-    return damage, state.time, state.known_names(), list(state.tasks), tree, text.getvalue()
+    joins = {}
+    again, _ = reader.read_state(directory, joins=joins)
+    page = list(ReportData(again, joins, None, alive=False, now=state.time).script_rows())
+    traces = ["".join(kind.pieces(directory, None)) for kind in (CHROME, OTLP)]
+    write_tree(build_tree(directory, state), text, False)
+    return damage, state.time, state.known_names(), list(state.tasks), tree, text.getvalue(), page, traces
 
 
 def damage_of(data, dice):
@@ -245,7 +253,7 @@ WHOLE = {path.name: path.read_bytes() for path in RECORDS} | {"plain": plain_rec
 @pytest.mark.parametrize("block_size", [100, 2000])
 def test_a_damaged_record_looks_the_same_however_it_is_read(record, block_size, tmp_path, monkeypatch):
     directory, dice = RunDirectory(str(tmp_path)), random.Random(block_size)
-    monkeypatch.setattr(reader, "_BLOCK_SIZE", block_size)
+    monkeypatch.setattr(large_record, "_BLOCK_SIZE", block_size)
     whole = WHOLE[record]
     for data in (whole, *(damage_of(whole, dice) for _ in range(40))):
         write(directory, data)
@@ -271,7 +279,7 @@ def test_a_line_that_is_too_long_ends_what_is_read_of_a_large_record(tmp_path, m
     line = encode([JOINED])
     monkeypatch.setattr(reader, "MAX_LINE", 1 << 20)
     monkeypatch.setattr(reader, "_MIN_LARGE", 0)
-    monkeypatch.setattr(reader, "_BLOCK_SIZE", 1000)
+    monkeypatch.setattr(large_record, "_BLOCK_SIZE", 1000)
     write(directory, line + line + b"\0" * (1 << 20) + b"\n" + encode([FINISHED]))
     state, damage = reader.read_state(directory)
     assert damage == ["line 3 is longer than 1 MiB: it and all that follows"]

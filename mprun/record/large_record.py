@@ -1,0 +1,202 @@
+"""Reads a large record: a line that is recognised is only parsed if someone asks for its task."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from mprun.outcomes import Outcome
+from mprun.record import reader
+from mprun.record.line_scanner import (
+    END_TIME,
+    ENDED,
+    EXIT_PID,
+    JOIN,
+    JOINED_NAME,
+    LATER,
+    OTHER,
+    START,
+    STARTED,
+    line_matcher,
+    success_finder,
+)
+from mprun.record.task_lines import add_line, event_of_line, lines_of_end, time_of_line
+from mprun.record.task_state import TaskState
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mprun.record import events
+    from mprun.record.line_scanner import Found
+    from mprun.record.run_state import RunState
+
+# How much is read at a time, in bytes.
+_BLOCK_SIZE = 1 << 20
+# The starts of lines, and the word for a success.
+_ABOUT_TASK = '{"event":"task_'
+_START_OR_EXIT = ('{"event":"task_started"', '{"event":"task_exited"')
+_SUCCEEDED = str(Outcome.SUCCEEDED)
+
+
+class LargeRecord:
+    """Folds a large record: a line that is recognised is only parsed if someone asks for its task.
+
+    `number` is that of the last line that was read. `add` gets the starts and exits of the tasks that `takes`
+    accepts, and perhaps other events.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        damage: list[str],
+        add: Callable[[events.Event], None] | None = None,
+        takes: Callable[[str], bool] = lambda task: False,
+        joins: dict[str, str] | None = None,
+    ) -> None:
+        self._joins = joins
+        self._state = state
+        self._damage = damage
+        self._add = add
+        self._takes = takes
+        self._match: Callable[[str], re.Match[str] | None] | None = None
+        self.run = ""
+        self.number = 0
+
+    def read_all(self, file: BinaryIO) -> None:
+        """Read to the end, where a line that is torn or too long is damage."""
+        if rest := self.read(file):
+            self.parse(rest)
+
+    def read(self, file: BinaryIO) -> bytes:
+        """Read to the end; what follows the last line: one that is torn or too long."""
+        find = None
+        with _without_collections():
+            for block in _blocks(file):
+                if not block.endswith(b"\n") or (len(block) == reader.MAX_LINE and block.count(b"\n") == 1):
+                    return block
+                while find is None and block:
+                    first, _, block = block.partition(b"\n")
+                    if event := self._parse(first):
+                        self.run = event.run
+                        find = success_finder(self.run)
+                if find is None:
+                    continue
+                try:
+                    found = find(block.decode())
+                except UnicodeDecodeError:
+                    for line in block.split(b"\n")[:-1]:
+                        self._parse(line)
+                else:
+                    self.take(found)
+        return b""
+
+    def parse(self, line: bytes) -> events.Event | None:
+        """Take a line that was not recognised; its event."""
+        self.number += 1
+        event = reader.apply_line(self._state, reader.parse_line(line, self.number), self._damage)
+        if event is not None and self._add is not None:
+            self._add(event)
+        if self._joins is not None and event is not None and event.event == "task_joined":
+            self._joins[event.task] = event.time  # type: ignore[attr-defined]
+        return event
+
+    def _parse(self, line: bytes) -> events.Event | None:
+        return self.parse(line + b"\n")
+
+    def take(self, found: Sequence[Found]) -> None:  # noqa: C901  a call for each line takes a third of the time
+        state, tasks = self._state, self._state.tasks
+        add, takes, joins = self._add, self._takes, self._joins
+        # The last line, if its time is not yet that of the state.
+        last = ""
+        for row in found:
+            if row[START]:
+                name, last = row[STARTED], row[START]
+                if name in tasks:
+                    self._take_line(last)
+                    continue
+                self.number += 1
+                tasks[name] = TaskState(name, row[START:END_TIME])
+            elif row[EXIT_PID]:
+                name, last = row[ENDED], ""
+                if joins is not None and row[JOIN]:
+                    joins[name] = row[END_TIME]
+                task = tasks.get(name)
+                if task is None or not task.start or task.end:
+                    for line in lines_of_end(self.run, row[END_TIME:JOIN]):
+                        self._take_line(line)
+                    # A join changes nothing of its task.
+                    self.number += bool(row[JOIN])
+                    continue
+                self.number += 3 if row[JOIN] else 2
+                task.end = row[END_TIME:JOIN]
+                task.outcome = _SUCCEEDED
+                state.time = row[END_TIME]
+            elif row[LATER]:
+                self.number += 1
+                name, last = row[JOINED_NAME], row[LATER]
+                if name not in tasks:
+                    tasks[name] = TaskState(name)
+                if joins is not None:
+                    joins[name] = time_of_line(last)
+                continue
+            else:
+                if last:
+                    state.time, last = time_of_line(last), ""
+                self._take_line(row[OTHER])
+                continue
+            if add is not None and takes(name):
+                state.time = time_of_line(last) if last else row[END_TIME]
+                add(event_of_line(last or lines_of_end(self.run, row[END_TIME:JOIN])[0]))
+        if last:
+            state.time = time_of_line(last)
+
+    def _take_line(self, line: str) -> None:
+        """Take a line that is not of a task that just succeeds at once, without its line feed."""
+        if not line.startswith(_ABOUT_TASK):
+            self._parse(line.encode())
+            return
+        if self._match is None:
+            self._match = line_matcher(self.run)
+        found = self._match(line)
+        if found is None:
+            self._parse(line.encode())
+            return
+        self.number += 1
+        state, name = self._state, found["task"]
+        if not add_line(state.task(name), line, found.end("task")):
+            state.apply(event_of_line(line))
+        state.time = found["time"]
+        if self._add is not None and self._takes(name) and line.startswith(_START_OR_EXIT):
+            self._add(event_of_line(line))
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep the garbage collector from going through all tasks time and again: a fold makes no garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """A record in blocks of whole lines, the last of which may be torn; up to a line that is too long."""
+    while data := file.read(_BLOCK_SIZE):
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        if rest:
+            rest += file.readline(reader.MAX_LINE - len(rest))
+        if rest.endswith(b"\n") and len(rest) < reader.MAX_LINE:
+            yield data[:end] + rest
+            continue
+        if end:
+            yield data[:end]
+        if rest:
+            yield rest
+        if len(rest) == reader.MAX_LINE:
+            return
