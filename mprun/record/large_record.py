@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from mprun.outcomes import Outcome
-from mprun.record import reader
 from mprun.record.line_scanner import (
     END_TIME,
     ENDED,
@@ -43,21 +42,24 @@ _SUCCEEDED = str(Outcome.SUCCEEDED)
 class LargeRecord:
     """Folds a large record: a line that is recognised is only parsed if someone asks for its task.
 
-    `number` is that of the last line that was read. `add` gets the starts and exits of the tasks that `takes`
-    accepts, and perhaps other events.
+    `apply` parses a line with this number, adds its event to the state and returns it; a line with `max_line`
+    bytes is too long. `number` is that of the last line that was read. `add` gets the starts and exits of
+    the tasks that `takes` accepts, and perhaps other events.
     """
 
     def __init__(
         self,
         state: RunState,
-        damage: list[str],
+        apply: Callable[[bytes, int], events.Event | None],
+        max_line: int,
         add: Callable[[events.Event], None] | None = None,
         takes: Callable[[str], bool] = lambda task: False,
         joins: dict[str, str] | None = None,
     ) -> None:
         self._joins = joins
         self._state = state
-        self._damage = damage
+        self._apply = apply
+        self._max_line = max_line
         self._add = add
         self._takes = takes
         self._match: Callable[[str], re.Match[str] | None] | None = None
@@ -73,8 +75,8 @@ class LargeRecord:
         """Read to the end; what follows the last line: one that is torn or too long."""
         find = None
         with _without_collections():
-            for block in _blocks(file):
-                if not block.endswith(b"\n") or (len(block) == reader.MAX_LINE and block.count(b"\n") == 1):
+            for block in _blocks(file, self._max_line):
+                if not block.endswith(b"\n") or (len(block) == self._max_line and block.count(b"\n") == 1):
                     return block
                 while find is None and block:
                     first, _, block = block.partition(b"\n")
@@ -95,7 +97,7 @@ class LargeRecord:
     def parse(self, line: bytes) -> events.Event | None:
         """Take a line that was not recognised; its event."""
         self.number += 1
-        event = reader.apply_line(self._state, reader.parse_line(line, self.number), self._damage)
+        event = self._apply(line, self.number)
         if event is not None and self._add is not None:
             self._add(event)
         if self._joins is not None and event is not None and event.event == "task_joined":
@@ -184,19 +186,19 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def _blocks(file: BinaryIO, max_line: int) -> Iterator[bytes]:
     """A record in blocks of whole lines, the last of which may be torn; up to a line that is too long."""
     while data := file.read(_BLOCK_SIZE):
         end = data.rfind(b"\n") + 1
         rest = data[end:]
         if rest:
-            rest += file.readline(reader.MAX_LINE - len(rest))
-        if rest.endswith(b"\n") and len(rest) < reader.MAX_LINE:
+            rest += file.readline(max_line - len(rest))
+        if rest.endswith(b"\n") and len(rest) < max_line:
             yield data[:end] + rest
             continue
         if end:
             yield data[:end]
         if rest:
             yield rest
-        if len(rest) == reader.MAX_LINE:
+        if len(rest) == max_line:
             return

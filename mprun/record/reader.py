@@ -90,7 +90,7 @@ def read_state(
         if os.fstat(file.fileno()).st_size >= _MIN_LARGE:
             from mprun.record.large_record import LargeRecord
 
-            LargeRecord(state, damage, also, joins=joins).read_all(file)
+            LargeRecord(state, _applier(state, damage), MAX_LINE, also, joins=joins).read_all(file)
             return state, damage
         for number, data in enumerate(_lines(file), start=1):
             event = apply_line(state, parse_line(data, number), damage)
@@ -99,6 +99,10 @@ def read_state(
             if joins is not None and isinstance(event, events.TaskJoined):
                 joins[event.task] = event.time
     return state, damage
+
+
+def _applier(state: RunState, damage: list[str]) -> Callable[[bytes, int], events.Event | None]:
+    return lambda line, number: apply_line(state, parse_line(line, number), damage)
 
 
 def read_events(
@@ -111,7 +115,7 @@ def read_events(
     state, damage = RunState(), list[str]()
     with _open(directory) as file:
         if os.fstat(file.fileno()).st_size >= _MIN_LARGE:
-            fold(state, damage, add).read_all(file)
+            fold(state, _applier(state, damage), MAX_LINE, add).read_all(file)
             return
         for data in _lines(file):
             event = apply_line(state, parse_line(data), damage)
@@ -240,7 +244,7 @@ class RecordFollower:
         if not self._number and os.fstat(self._file.fileno()).st_size >= _MIN_LARGE:
             from mprun.record.large_record import LargeRecord
 
-            fold = LargeRecord(self.state, self.damage, add, takes)
+            fold = LargeRecord(self.state, _applier(self.state, self.damage), MAX_LINE, add, takes)
             self._rest = fold.read(self._file)
             self._number = fold.number
         for event in self.read():
