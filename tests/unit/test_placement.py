@@ -145,4 +145,3 @@ def test_what_a_lost_worker_had_is_told_and_its_slots_are_gone():
     assert found.lose("b") == ([], [key(1), key(3), key(5)])
     submit(found, [6])
     assert take(found) == []
-    assert found.abandon() == [key(6)]

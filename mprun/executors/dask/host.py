@@ -97,9 +97,11 @@ class Host:
             except (OSError, TimeoutError):
                 if time.monotonic() - self._heard > timeout:
                     return None, f"it was not heard of for {timeout:g}s"
+                # The scheduler notices the end of a worker as soon as this process does, not before. To
+                # connect to one that has ended would take until the call times out.
+                await asyncio.sleep(RETRY_INTERVAL)
                 if not await self._is_known():
                     return None, "its worker has ended"
-                await asyncio.sleep(RETRY_INTERVAL)
                 continue
             return answer, "" if answer is not None else "its worker was restarted"
 

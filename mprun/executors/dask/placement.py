@@ -175,9 +175,3 @@ class Placement:
             for keys in (self._held, self._stolen, self._daemons):
                 keys.discard(key)
         return running, unstarted
-
-    def abandon(self) -> list[AttemptKey]:
-        """The requests that are not placed, once there is no worker left."""
-        left = list(self._queue)
-        self._queue.clear()
-        return left
