@@ -1,5 +1,6 @@
 """What a run on several hosts compares, sends and keeps, without a cluster."""
 
+import errno
 import hashlib
 import os
 import sys
@@ -101,10 +102,10 @@ def test_logs_and_result_files_are_written_as_they_arrive(folders, tmp_path):
     assert files.end("empty.1.log") == ""
     assert (tmp_path / "logs" / "empty.1.log").read_bytes() == b""
     # Those of several hosts at a time.
-    assert files.write_result(0, "a.1.json", b"[1,", is_last=False) == ""
-    assert files.write_result(1, "b.1.json", b"2", is_last=True) == ""
+    files.write_result(0, "a.1.json", b"[1,", is_last=False)
+    files.write_result(1, "b.1.json", b"2", is_last=True)
     assert not (tmp_path / "results" / "a.1.json").exists()
-    assert files.write_result(0, "a.1.json", b"2]", is_last=True) == ""
+    files.write_result(0, "a.1.json", b"2]", is_last=True)
     assert (tmp_path / "results" / "a.1.json").read_bytes() == b"[1,2]"
     assert (tmp_path / "results" / "b.1.json").read_bytes() == b"2"
 
@@ -115,6 +116,28 @@ def test_a_log_that_cannot_be_written_is_told_at_its_end(folders, tmp_path):
     files.append("a.1.log", b"one\n")
     assert "symbolic links" in files.end("a.1.log")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_a_result_file_that_lacks_a_part_never_appears(fails, folders, tmp_path, monkeypatch):
+    files = RunFiles(folders)
+    write = os.write
+    calls = []
+
+    def full_once(*given):
+        calls.append(given)
+        if len(calls) == fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*given)
+
+    monkeypatch.setattr(os, "write", full_once)
+    for data in (b"1", b"2"):
+        files.write_result(0, "a.1.json", data, is_last=False)
+    files.write_result(0, "a.1.json", b"3", is_last=True)
+    assert list((tmp_path / "results").iterdir()) == []
+    # The next one of the same host is whole.
+    files.write_result(0, "b.1.json", b"4", is_last=True)
+    assert (tmp_path / "results" / "b.1.json").read_bytes() == b"4"
 
 
 def test_a_directory_that_was_replaced_is_refused(folders, tmp_path):

@@ -7,6 +7,8 @@ import os
 
 # A name that no attempt's files have, for a file that has not arrived as a whole.
 _PART = ".part-"
+# In place of the descriptor of a file that could not be written.
+_FAILED = -1
 
 
 class RunFiles:
@@ -43,20 +45,30 @@ class RunFiles:
             os.close(file)
         return self.errors.pop(log, "")
 
-    def write_result(self, host: int, name: str, data: bytes, *, is_last: bool) -> str:
-        """Add to a result file, which appears once it is whole; why that fails, "" if it does not."""
+    def write_result(self, host: int, name: str, data: bytes, *, is_last: bool) -> None:
+        """Add to a result file, which appears once it is whole.
+
+        If that fails it never appears, and the engine fails the attempt, as its result is missing.
+        """
         part = f"{_PART}{host}"
         try:
             if part not in self._parts:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._parts[part] = os.open(part, flags, 0o600, dir_fd=self._results)
-            _write(self._parts[part], data)
-            if is_last:
-                os.close(self._parts.pop(part))
+            if (file := self._parts[part]) != _FAILED:
+                _write(file, data)
+        except OSError:
+            if (file := self._parts.get(part, _FAILED)) != _FAILED:
+                os.close(file)
+            self._parts[part] = _FAILED
+        if not is_last:
+            return
+        with contextlib.suppress(OSError):
+            if (file := self._parts.pop(part)) == _FAILED:
+                os.unlink(part, dir_fd=self._results)
+            else:
+                os.close(file)
                 os.rename(part, name, src_dir_fd=self._results, dst_dir_fd=self._results)
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
 
     def _create(self, log: str, flags: int) -> int:
         flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
