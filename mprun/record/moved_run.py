@@ -10,7 +10,7 @@ from mprun.errors import RecordError, UsageError
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
 from mprun.record.packed_path import packed_in, write_origin
-from mprun.record.packed_run import RUNS, at_the_end, unpack
+from mprun.record.packed_run import RUNS, NotUnpacked, at_the_end, unpack
 from mprun.record.run_list import list_runs
 from mprun.record.state_dir import RunDirectory, create_state
 from mprun.record.state_files import Folder
@@ -65,7 +65,7 @@ def adopt(packed: RunDirectory, state_dir: str) -> RunDirectory:
                 write_origin(RunDirectory(f"{unpacked.path}/{run_id}", unpacked), file)
                 if run_id not in runs.names():
                     unpacked.rename(run_id, run_id, runs)
-    except OSError as error:
+    except (OSError, NotUnpacked) as error:
         raise RecordError(
             f"{quote(file)} cannot be unpacked into {state_dir}: {error.strerror}; use `--state-dir` to name "
             "another directory"

@@ -82,6 +82,17 @@ _unpacked: dict[str, list[RunDirectory]] = {}
 _removals: list[Callable[[], None]] = []
 
 
+class NotUnpacked(RecordError):
+    """What is in a packed run cannot be written; `strerror` says why."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        self.strerror = error.strerror
+        super().__init__(
+            f"{quote(path)} cannot be unpacked: {error.strerror}; "
+            "set `TMPDIR` to a directory with enough space"
+        )
+
+
 def packed_runs(path: str) -> list[RunDirectory]:
     """The runs in a packed run: the one that was packed, and those that it resumed, as far as they are there.
 
@@ -95,7 +106,7 @@ def packed_runs(path: str) -> list[RunDirectory]:
         try:
             os.mkdir(place, 0o700)
         except OSError as error:
-            raise _not_unpacked(path, error) from None
+            raise NotUnpacked(path, error) from None
         root = Folder(place)
         found = unpack(path, root)
         runs = Folder(os.path.join(path, RUNS), root)
@@ -147,7 +158,7 @@ def unpack(path: str, state: Folder) -> list[str]:
         runs = state.make(RUNS)
         runs.require()
     except OSError as error:
-        raise _not_unpacked(path, error) from None
+        raise NotUnpacked(path, error) from None
     with _open(path) as file:
         try:
             with _archive(path, file) as archive:
@@ -166,7 +177,7 @@ def unpack(path: str, state: Folder) -> list[str]:
             for name in ("logs", "results"):
                 runs.folder(run_id).make(name)
     except OSError as error:
-        raise _not_unpacked(path, error) from None
+        raise NotUnpacked(path, error) from None
     return [run_id for run_id in found if run_id in with_record]
 
 
@@ -186,12 +197,6 @@ def _refusal(path: str, why: str, remedy: str) -> UsageError:
 
 def _damaged(path: str, what: str = "it is damaged") -> UsageError:
     return _refusal(path, what, "pack it, or download it, again")
-
-
-def _not_unpacked(path: str, error: OSError) -> RecordError:
-    return RecordError(
-        f"{quote(path)} cannot be unpacked: {error.strerror}; set `TMPDIR` to a directory with enough space"
-    )
 
 
 @contextlib.contextmanager
@@ -311,7 +316,7 @@ def _write(
             # On a file system that does not distinguish capital letters, a name may be there in others.
             raise _refusal(path, f"{quote(info.filename)} in it is there twice", _AGAIN) from None
         except OSError as error:
-            raise _not_unpacked(path, error) from None
+            raise NotUnpacked(path, error) from None
         with open(descriptor, "wb", buffering=0) as target, archive.open(info) as source:
             _copy(path, source, target, info.file_size)
 
@@ -324,9 +329,12 @@ def _copy(path: str, source: IO[bytes], target: IO[bytes], size: int) -> None:
         left -= len(data)
         if left < 0:
             break
+        piece = memoryview(data)
         try:
-            target.write(data)
+            # Of the last one that fits on a disk, only the beginning may be written.
+            while piece:
+                piece = piece[target.write(piece) :]
         except OSError as error:
-            raise _not_unpacked(path, error) from None
+            raise NotUnpacked(path, error) from None
     if left:
         raise zipfile.BadZipFile("another size than the list says")

@@ -1,8 +1,10 @@
 """`mprun pack`, and every command that reads a run, or resumes one, in such a file on another machine."""
 
+import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import stat
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import jsonschema
 import pytest
@@ -18,6 +21,12 @@ from support import schemas
 from support.packs import names_below, repack
 from support.records import read
 from support.runs import ROOT, environment, eventually, mprun, newest_run, read_events, start, write
+
+from mprun.errors import RecordError
+from mprun.record.moved_run import adopt
+from mprun.record.packed_run import packed_runs, remove_unpacked
+from mprun.record.state_dir import create_state
+from mprun.record.state_files import Folder
 
 WORK = """
     import os
@@ -538,6 +547,37 @@ def test_a_temporary_directory_that_cannot_be_written_is_said(packed):
     if done.code:
         assert "cannot be unpacked" in done.stderr
         assert "set `TMPDIR`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["logs", "resume"])
+def test_a_file_of_which_only_the_beginning_can_be_written_is_not_read(machines, command):
+    """As on a full disk: the system writes what still fits, and says how much that was."""
+    log = machines.ci / ".mprun" / "runs" / machines.run / "logs" / "bad.1.log"
+    log.write_text("".join(f"{n}\n" for n in range(30_000)))
+    machines.pack()
+    limit = log.stat().st_size // 2
+    done = machines.mprun(
+        command,
+        "ci.zip",
+        code=3,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
+    )
+    assert "`ci.zip` cannot be unpacked: File too large; set `TMPDIR`" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_state_directory_without_space_is_said_as_that(machines, monkeypatch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.chdir(machines.laptop)
+    create_state(Folder(os.path.abspath("state")))
+    packed = packed_runs("ci.zip")[0]
+    monkeypatch.setattr(Folder, "open", mock.Mock(side_effect=full))
+    try:
+        with pytest.raises(RecordError, match=r"unpacked into state: No space left .*use `--state-dir`"):
+            adopt(packed, "state")
+    finally:
+        monkeypatch.undo()
+        remove_unpacked()
 
 
 def test_the_commands_in_the_help_of_pack_are_those_that_read(packed):
