@@ -19,10 +19,15 @@ def relocated(started: RunStarted, cwd: str) -> RunStarted:
     """
     if started.cwd in (None, cwd) or started.file == STANDARD_INPUT_PATH or not started.files:
         return started
-    moved = [_moved(file, str(started.cwd), cwd) for file in started.files]
+    try:
+        moved = [_moved(file, str(started.cwd), cwd) for file in started.files]
+        path = _path(started.file, str(started.cwd), cwd)
+    except ValueError:
+        # A record may have any text in place of a path.
+        return started
     if not all(map(_is_same, moved)) or all(map(_is_same, started.files)):
         return started
-    return started.replace(file=_path(started.file, str(started.cwd), cwd), files=tuple(moved), cwd=cwd)
+    return started.replace(file=path, files=tuple(moved), cwd=cwd)
 
 
 def _moved(file: Any, old: str, new: str) -> Any:

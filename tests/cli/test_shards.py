@@ -394,6 +394,23 @@ def test_shards_of_other_checkouts_have_the_places_of_this_one_if_it_is_the_same
         assert started(here) == {"a", "b"}
 
 
+@pytest.mark.parametrize("key", ["file", "path"])
+def test_a_shard_whose_record_names_a_file_by_no_path_is_merged(tmp_path, key):
+    run_shards(tmp_path, 2)
+    for record in (tmp_path / "shards").rglob("events.jsonl"):
+        first, rest = record.read_text().split("\n", 1)
+        event = json.loads(first)
+        # The directory of another machine.
+        cwd = event["cwd"]
+        event["cwd"] = "/elsewhere"
+        for one in event["files"]:
+            one["path"] = one["path"].replace(cwd, "/elsewhere")
+        (event if key == "file" else event["files"][0])[key] = ""
+        record.write_text(json.dumps(event) + "\n" + rest)
+    done = mprun("merge", "shards", cwd=tmp_path)
+    assert done.code != 3, done.stderr
+
+
 def test_no_name_in_merged_shards_is_a_command_for_a_service_that_was_chosen(tmp_path):
     run_shards(tmp_path, of=1, job="tasks: [{name: '::error title=evil::x', command: exit 1}]")
     done = mprun("merge", "shards", "--ci", "github", cwd=tmp_path)
