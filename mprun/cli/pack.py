@@ -47,7 +47,8 @@ def pack(run: str | None, path: str | None, as_json: bool, state_dir: str) -> in
     other commands: `mprun show FILE.zip`, `mprun logs FILE.zip TASK`, `mprun resume FILE.zip`.
     """
     directory, state = read_run(state_dir, run)
-    path = path or f"run-{directory.run_id}{PACKED}"
+    if path is None:
+        path = f"run-{directory.run_id}{PACKED}"
     _check_path(path)
     try:
         with replacing(path) as descriptor, open(descriptor, "w+b", closefd=False) as target:

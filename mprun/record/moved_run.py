@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
 from mprun.record.packed_path import packed_in, write_origin
 from mprun.record.packed_run import RUNS, NotUnpacked, at_the_end, unpack
+from mprun.record.relocate import path_in
 from mprun.record.run_list import list_runs
 from mprun.record.state_dir import RunDirectory, create_state
 from mprun.record.state_files import Folder
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from mprun.record.events import RunStarted
 
 _BLOCK_SIZE = 1 << 20
+# How the directories are called in which runs are unpacked, in a state directory.
+_STAGED = "unpacking-"
 
 
 def find_adopted(packed: RunDirectory, state_dir: str) -> RunDirectory | None:
@@ -53,9 +57,10 @@ def adopt(packed: RunDirectory, state_dir: str) -> RunDirectory:
     """
     file = packed_in(packed)
     state = Folder(os.path.abspath(state_dir))
-    name = f"unpacking-{os.urandom(4).hex()}"
+    name = f"{_STAGED}{os.urandom(4).hex()}"
     try:
         create_state(state)
+        _remove_abandoned(state)
         runs = state.make(RUNS)
         runs.require()
         staged = state.make(name)
@@ -76,6 +81,18 @@ def adopt(packed: RunDirectory, state_dir: str) -> RunDirectory:
     return adopted
 
 
+def _remove_abandoned(state: Folder) -> None:
+    """Remove what a command left that was killed while it unpacked; until this one ends, no other unpacks."""
+    try:
+        fcntl.flock(state.descriptor, fcntl.LOCK_EX)
+    except OSError:
+        # The file system has no locks, so it may be that of a command that runs.
+        return
+    for name in state.names():
+        if name.startswith(_STAGED):
+            state.remove(name)
+
+
 def here(run_id: str, started: RunStarted) -> RunStarted:
     """The start of a run as if it had run in the present directory: its files are looked for there.
 
@@ -88,24 +105,26 @@ def here(run_id: str, started: RunStarted) -> RunStarted:
     there, cwd = started.cwd or os.path.dirname(started.file), os.getcwd()
     allowed = os.path.realpath(work_tree(cwd) or cwd)
 
-    def moved(path: str) -> str | None:
-        mapped = os.path.normpath(os.path.join(cwd, os.path.relpath(os.path.join(there, path), there)))
-        is_allowed = os.path.commonpath((os.path.realpath(mapped), allowed)) == allowed
-        return mapped if is_allowed else None
+    def is_allowed(path: str) -> bool:
+        return os.path.commonpath((os.path.realpath(path), allowed)) == allowed
 
     try:
-        file = moved(started.file)
+        file = path_in(cwd, started.file, there)
+        is_here = is_allowed(file)
         paths = [str(one.get("path", "")) for one in started.files]
+        moved = [path_in(cwd, path, there) for path in paths]
         files = tuple(
-            {**one, "path": moved(path) or path} for one, path in zip(started.files, paths, strict=True)
+            {**one, "path": new if is_allowed(new) else old}
+            for one, old, new in zip(started.files, paths, moved, strict=True)
         )
     except (AttributeError, TypeError, ValueError):
         raise UsageError(
             f"run {run_id} cannot be resumed: its record has no paths of files; run the job anew"
         ) from None
-    if file is None:
+    if not is_here:
         raise UsageError(
-            f"the job file of run {run_id}, {quote(started.file)}, was outside of the directory in which it "
-            f"ran, {quote(there)}, so it is not looked for here; run the job anew"
+            f"the job file of run {run_id} is outside of the directory in which it is looked for, "
+            f"{quote(allowed)}: from here it is {quote(os.path.realpath(file))}; "
+            f"change to the directory that corresponds to {quote(there)}, or run the job anew"
         )
     return started.replace(file=file, files=files, cwd=cwd)

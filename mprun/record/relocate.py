@@ -21,7 +21,7 @@ def relocated(started: RunStarted, cwd: str) -> RunStarted:
         return started
     try:
         moved = [_moved(file, str(started.cwd), cwd) for file in started.files]
-        path = _path(started.file, str(started.cwd), cwd)
+        path = path_in(cwd, started.file, str(started.cwd))
     except ValueError:
         # A record may have any text in place of a path.
         return started
@@ -33,11 +33,12 @@ def relocated(started: RunStarted, cwd: str) -> RunStarted:
 def _moved(file: Any, old: str, new: str) -> Any:
     if not isinstance(file, dict) or not isinstance(file.get("path"), str):
         return None
-    return {**file, "path": _path(file["path"], old, new)}
+    return {**file, "path": path_in(new, file["path"], old)}
 
 
-def _path(path: str, old: str, new: str) -> str:
-    return os.path.normpath(os.path.join(new, os.path.relpath(path, old)))
+def path_in(new: str, path: str, old: str) -> str:
+    """The path that is in the directory `new` what another one is in `old`. Raises ValueError for no path."""
+    return os.path.normpath(os.path.join(new, os.path.relpath(os.path.join(old, path), old)))
 
 
 def _is_same(file: Any) -> bool:

@@ -1,6 +1,7 @@
 """`mprun pack`, and every command that reads a run, or resumes one, in such a file on another machine."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -431,11 +432,50 @@ def test_a_job_file_beside_the_directory_is_found_in_the_same_work_tree(tmp_path
     shutil.rmtree(tmp_path / "ci")
     done = mprun("resume", "../../ci.zip", cwd=laptop)
     assert done.code == 2
-    assert "was outside of the directory in which it ran" in done.stderr
+    assert f"is outside of the directory in which it is looked for, `{laptop}`" in done.stderr
+    assert f"from here it is `{tmp_path / 'laptop' / 'jobs' / 'job.yaml'}`" in done.stderr
+    assert f"change to the directory that corresponds to `{ci}`" in done.stderr
     (tmp_path / "laptop" / ".git").mkdir()
     (laptop / "ok").touch()
     done = mprun("resume", "../../ci.zip", cwd=laptop)
     assert done.code == 0, done.stderr
+
+
+def test_what_a_killed_resume_has_unpacked_is_removed_by_the_next(machines):
+    left = machines.laptop / ".mprun" / "unpacking-0123abcd" / "runs"
+    left.mkdir(parents=True)
+    os.chmod(machines.laptop / ".mprun", 0o700)
+    (left / "events.jsonl").touch()
+    machines.lose_ci()
+    machines.mprun("resume", "ci.zip", code=1)
+    assert [path.name for path in (machines.laptop / ".mprun").iterdir() if "unpack" in path.name] == []
+
+
+def test_no_other_resume_removes_what_is_being_unpacked(machines):
+    state = machines.laptop / ".mprun"
+    (state / "unpacking-0123abcd").mkdir(parents=True)
+    os.chmod(state, 0o700)
+    machines.lose_ci()
+    descriptor = os.open(state, os.O_RDONLY)
+    try:
+        # As a command that unpacks.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            [sys.executable, "-m", "mprun", "resume", "ci.zip"], cwd=machines.laptop, env=environment()
+        ) as other:
+            with pytest.raises(subprocess.TimeoutExpired):
+                other.wait(1)
+            assert (state / "unpacking-0123abcd").exists()
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            assert other.wait(50) == 1
+    finally:
+        os.close(descriptor)
+
+
+def test_an_empty_name_of_the_file_is_refused(machines):
+    done = mprun("pack", "-o", "", cwd=machines.ci)
+    assert done.code == 2
+    assert "does not end with `.zip`" in done.stderr
 
 
 def test_a_record_names_no_job_file_outside_the_directory(machines, tmp_path):
@@ -455,7 +495,7 @@ def test_a_record_names_no_job_file_outside_the_directory(machines, tmp_path):
                 ),
             )
             done = machines.mprun("resume", "evil.zip", "--allow-changed", code=2)
-            assert "is not looked for here" in done.stderr
+            assert "is outside of the directory in which it is looked for" in done.stderr
     assert not (machines.laptop / "evil").exists()
 
 
