@@ -273,7 +273,7 @@ def test_without_a_scheduler_there_is_a_local_cluster(place):
     assert not processes_of(run.directory.run_id)
 
 
-# The last test of this module: it leaves one worker.
+# The last tests of this module: they leave no worker.
 WITH_A_LAST_ONE = """
     tasks:
       - {name: a, target: "work:hang", args: [A]}
@@ -295,3 +295,25 @@ def test_what_runs_on_a_host_that_is_lost_is_unknown_and_the_others_continue(pla
     assert [run.outcome(name) for name in "abc"] == ["unknown", "failed", "succeeded"], run.stderr
     assert f"host {os.uname().nodename} was lost" in run.one("task_finished", "a")["reason"]
     assert run.one("task_exited", "a")["exit_code"] is None
+
+
+def test_a_run_that_has_lost_its_last_host_ends(place, cluster, options):
+    path = place / "pid"
+    write(
+        place,
+        job=f"""
+        tasks:
+          - {{name: a, target: "work:hang", args: ["{path}"], retry: 1}}
+          - {{name: b, target: "work:double", args: [1]}}
+        """,
+    )
+    process = start("job.yaml", *options, "-j", "1", cwd=place, start_new_session=True)
+    eventually(lambda: path.exists() or process.poll() is not None, 40)
+    pids = tuple(map(int, path.read_text().split()))
+    for worker in cluster.workers.values():
+        worker.kill()
+    run = finish(process, place / ".mprun")
+    assert run.code == 3, run.stderr
+    assert run.outcome("a") == "unknown"
+    assert "b" not in [event["task"] for event in run.of("task_started")]
+    eventually(lambda: not any(map(alive, pids)))

@@ -3,7 +3,10 @@
 import errno
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +15,7 @@ from mprun.executors import base
 from mprun.executors.dask import reports
 from mprun.executors.dask.agent import PIECE_BYTES, LogTail
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
+from mprun.executors.dask.host_directory import make_directory, remove_abandoned
 from mprun.executors.dask.run_files import RunFiles
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
@@ -145,6 +149,31 @@ def test_a_directory_that_was_replaced_is_refused(folders, tmp_path):
     (tmp_path / "logs").mkdir()
     with pytest.raises(OSError, match="replaced"):
         RunFiles(folders)
+
+
+def test_the_directory_of_an_agent_that_was_killed_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = """
+import os, sys, tempfile
+from mprun.executors.dask.host_directory import make_directory
+tempfile.tempdir = sys.argv[1]
+path, _ = make_directory("run")
+open(path + "/a.log", "w").close()
+print(path, flush=True)
+input()
+"""
+    command = [sys.executable, "-c", program, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
+        path = Path(agent.stdout.readline().strip())
+        (tmp_path / "mprun-host-link").symlink_to(path)
+        (tmp_path / "another").mkdir()
+        remove_abandoned()
+        assert (path / "a.log").exists()
+        agent.kill()
+    mine, lock = make_directory("other")
+    assert not path.exists()
+    assert {entry.name for entry in tmp_path.iterdir()} == {Path(mine).name, "another", "mprun-host-link"}
+    os.close(lock)
 
 
 def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):

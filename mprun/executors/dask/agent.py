@@ -14,7 +14,6 @@ import hashlib
 import os
 import select
 import shutil
-import tempfile
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from mprun.executors.base import (
     StartRequest,
 )
 from mprun.executors.dask import reports
+from mprun.executors.dask.host_directory import make_directory
 from mprun.executors.new_launcher import start_launcher
 from mprun.launcher.channel import EngineChannel
 
@@ -95,6 +95,8 @@ class Agent:
         self._socket = sock.fileno()
         self._executor: LocalExecutor | None = None
         self._directory = ""
+        # As long as it is open, no other agent takes the directory for abandoned.
+        self._lock = -1
         self._logs = self._results = -1
         # The name of the log, and that of the result files without a suffix, of each attempt.
         self._files: dict[AttemptKey, tuple[str, str]] = {}
@@ -183,7 +185,8 @@ class Agent:
         # They have travelled as tuples.
         packed: tuple[Any, ...] = request.calls
         calls = tuple(map(Call.from_tuple, packed))
-        self._directory = directory = tempfile.mkdtemp(prefix=f"mprun-{request.run_id}-")
+        self._directory, self._lock = make_directory(request.run_id)
+        directory = self._directory
         folders = []
         for name in ("logs", "results"):
             path = os.path.join(directory, name)
