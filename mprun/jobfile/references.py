@@ -439,21 +439,26 @@ def references(node: Any) -> Iterator[Reference]:
 
 
 def refers(node: Any) -> bool:
-    """Whether a compiled tree has a reference; what is in many places of it is looked at once."""
-    return _may_refer(node, set())
+    """Whether a compiled tree has a reference; what is in many places of it is looked at once.
 
-
-def _may_refer(node: Any, seen: set[int]) -> bool:
-    if isinstance(node, (dict, list, tuple)):
-        if id(node) in seen:
-            return False
-        seen.add(id(node))
-        if isinstance(node, dict):
-            node = [key for key in node if not isinstance(key, str)] + list(node.values())
-        return any(_may_refer(one, seen) for one in node if type(one) not in PLAIN_TYPES)
-    if isinstance(node, Closure):
-        return _may_refer(node.node, seen)
-    return isinstance(node, (Reference, Template)) and next(references(node), None) is not None
+    Without recursion: a result may be nested deeper than Python 3.12 calls generators in each other.
+    """
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        node = left.pop()
+        if isinstance(node, (dict, list, tuple)):
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            left += [one for one in node if type(one) not in PLAIN_TYPES]
+            if isinstance(node, dict):
+                left += [one for one in node.values() if type(one) not in PLAIN_TYPES]
+        elif isinstance(node, Closure):
+            left.append(node.node)
+        elif isinstance(node, (Reference, Template)) and next(references(node), None) is not None:
+            return True
+    return False
 
 
 def reference_diagnostic(
