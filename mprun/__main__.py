@@ -25,9 +25,13 @@ def end_at_signals() -> None:
     # meanwhile like any other exception, and then runs the script.
     # So it does with one that came at the end of an import, in the callback that forgets the lock of the
     # module: then the lock is still there. Another thread may be about to forget one.
-    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
-    lost = not _thread._count() and None in [lock() for lock in [*locks.values()]]
-    if lost or getattr(sys, "last_type", None) is KeyboardInterrupt:
+    lost = getattr(sys, "last_type", None) is KeyboardInterrupt
+    try:
+        for lock in [*sys.modules["_frozen_importlib"]._module_locks.values()]:
+            lost |= not lock() and not _thread._count()
+    except Exception:  # noqa: S110  another Python may keep them otherwise
+        pass
+    if lost:
         _end(_signal.SIGINT, None)
 
 

@@ -175,6 +175,20 @@ def test_ctrl_c_is_not_lost_before_the_first_line_of_ours(tmp_path):
     assert any("argv[0]" in stderr for _, stderr in results)
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["del importlib._module_locks", "importlib._module_locks = {'a': 1}", "del _thread._count"],
+)
+def test_nothing_counts_as_an_interrupt_where_python_keeps_its_locks_otherwise(change):
+    program = (
+        "import _frozen_importlib as importlib, _thread\n"
+        "from mprun.__main__ import end_at_signals\n"
+        f"{change}\nend_at_signals()\nimport os; os.write(1, b'on')\nos._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"on"), done.stderr
+
+
 # -- modules in the working directory
 
 # All of Python's, and what mprun uses of others.
