@@ -99,13 +99,13 @@ def execute(
     `recorded` are the options that the record keeps, `running` those of `running_options`.
     """
     output, events = running["output"], running["events"]
+    files = _run_files(running)
     executor: Executor | None = None
     if running["executor"] != "local" or running["scheduler"] or running["scheduler_file"]:
         # Few runs leave this machine.
         from mprun.cli import hosts
 
         plan, executor = hosts.connect(plan, recorded.get("max_parallel"), running)
-    files = _run_files(running)
     reporters: list[Callable[[api.Context], Reporter]] = []
     if service := ci_service(running["ci"]):
         # With what it imports, only for those who have it read.
@@ -159,7 +159,8 @@ def execute(
     return result
 
 
-# The options that name a file about the run, which is written at its end.
+# The options that name a file about the run, which is written at its end: those of `run_files.FORMATS`, which
+# most runs do not import.
 _FILES = ("report", "junit", "trace", "otlp")
 
 

@@ -1,5 +1,6 @@
 """What a run on several hosts compares, sends and keeps, without a cluster."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from mprun.executors import base
-from mprun.executors.dask import reports
+from mprun.executors.dask import relay, reports
 from mprun.executors.dask.agent import PIECE_BYTES, LogTail
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
@@ -174,6 +175,30 @@ input()
     assert not path.exists()
     assert {entry.name for entry in tmp_path.iterdir()} == {Path(mine).name, "another", "mprun-host-link"}
     os.close(lock)
+
+
+def test_an_agent_that_has_ended_is_forgotten_though_no_one_takes_what_it_has_sent(monkeypatch):
+    program = """
+import socket
+agent = socket.socket(fileno={})
+agent.settimeout(0.2)
+try:
+    while True:
+        agent.sendall(bytes(1 << 20))
+except TimeoutError:
+    pass
+"""
+    monkeypatch.setattr(relay, "_PROGRAM", program)
+
+    async def play():
+        await relay._handle("open", "key")
+        process = relay._relays["key"]._process
+        async with asyncio.timeout(20):
+            while "key" in relay._relays:
+                await asyncio.sleep(0.05)
+        assert process.returncode == 0
+
+    asyncio.run(play())
 
 
 def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):

@@ -10,19 +10,15 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mprun.executors import base
 from mprun.executors.dask import reports
+from mprun.executors.dask.cluster import Cluster, Refused
 from mprun.executors.dask.code_check import differences
-from mprun.executors.dask.host import Host
 from mprun.executors.dask.placement import STEAL_AFTER, Placement
-from mprun.executors.dask.relay import install
 from mprun.executors.dask.run_files import RunFiles
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
@@ -30,20 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import NoReturn
 
+    from mprun.executors.dask.host import Host
     from mprun.launcher.channel import AttemptKey
 
-# How many workers the cluster has that is started if none is named.
-LOCAL_WORKERS = 2
-# How long the scheduler may take to answer, and then its first worker to come, in seconds.
-CONNECT_SECONDS = 10.0
-WORKERS_SECONDS = 10.0
 # How long the agents may take to end what they run, at the end of a run, in seconds.
 CLOSE_SECONDS = 15.0
 _CHUNK_BYTES = 1 << 18
-
-
-class Refused(Exception):
-    """The cluster cannot be used; the message is for the user."""
 
 
 class Bridge:
@@ -52,9 +40,7 @@ class Bridge:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._decoder = FrameDecoder()
-        self._client: Any = None
-        self._cluster: Any = None
-        self._scratch = ""
+        self._cluster = Cluster()
         self._timeout = 0.0
         # By the number of each, as a text: the name by which the placement knows it.
         self._hosts: dict[str, Host] = {}
@@ -121,77 +107,15 @@ class Bridge:
     async def _open(self, options: dict[str, Any]) -> None:
         self._timeout = options["host_timeout"]
         try:
-            await self._connect(options)
-            await self._find_hosts()
+            await self._cluster.connect(options)
+            async for host in self._cluster.hosts():
+                self._hosts[str(host.number)] = host
+                self._spawn(host.run(self._timeout, self._receive, self._lose))
         except Refused as refused:
             self._send("refused", str(refused))
             return
         slots = {name: host.slots for name, host in self._hosts.items()}
-        self._send("opened", sum(slots.values()), [str(host) for host in self._hosts.values()])
-
-    async def _connect(self, options: dict[str, Any]) -> None:
-        import distributed
-
-        # Without types.
-        make_client: Any = distributed.Client
-        make_cluster: Any = distributed.LocalCluster
-        address, path = options["scheduler"], options["scheduler_file"]
-        where = address or path or "the local cluster"
-        try:
-            if not address and not path:
-                self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
-                self._cluster = await make_cluster(
-                    n_workers=LOCAL_WORKERS,
-                    threads_per_worker=max(1, len(os.sched_getaffinity(0)) // LOCAL_WORKERS),
-                    asynchronous=True,
-                    dashboard_address=None,
-                    local_directory=self._scratch,
-                    silence_logs=logging.CRITICAL,
-                )
-            self._client = await make_client(
-                self._cluster or address,
-                scheduler_file=path,
-                asynchronous=True,
-                timeout=CONNECT_SECONDS,
-                set_as_default=False,
-            )
-        except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
-            raise Refused(
-                f"cannot connect to dask at {where}: {str(error) or type(error).__name__}"
-            ) from None
-
-    async def _find_hosts(self) -> None:
-        """Make every worker of the cluster a host, and start its agent. Raises Refused."""
-        deadline = time.monotonic() + WORKERS_SECONDS
-        while True:
-            found = (await self._client.scheduler.identity())["workers"]
-            if found:
-                break
-            if time.monotonic() >= deadline:
-                raise Refused(
-                    f"the dask scheduler {self._client.scheduler.address} has no workers; start some with "
-                    "`dask worker`"
-                )
-            await asyncio.sleep(0.1)
-        answers = await self._client.run(install, workers=list(found), on_error="return")
-        for number, (address, facts) in enumerate(sorted(answers.items())):
-            if isinstance(facts, BaseException):
-                raise Refused(
-                    f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "
-                    "on every host"
-                )
-            if facts["mprun"] != (here := version("mprun")):
-                raise Refused(
-                    f"the dask worker {address} has mprun {facts['mprun']}, and this is {here}; install the "
-                    "same version of mprun on every host"
-                )
-            slots = int(found[address]["resources"].get("mprun", found[address]["nthreads"]))
-            if slots > 0:
-                host = Host(self._client, number, address, facts, slots)
-                self._hosts[str(number)] = host
-                self._spawn(host.run(self._timeout, self._receive, self._lose))
-        if not self._hosts:
-            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
+        self._send("opened", sum(slots.values()))
 
     # ---- requests
 
@@ -417,12 +341,7 @@ class Bridge:
             await asyncio.wait_for(self._closing.wait(), CLOSE_SECONDS)
         if self._files is not None:
             self._files.close()
-        for owned in (self._client, self._cluster):
-            if owned is not None:
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(owned.close(), CLOSE_SECONDS)
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        await self._cluster.close()
 
 
 def serve(descriptor: int) -> NoReturn:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 60.0
 # How long it may take to end what runs on the hosts, in seconds; then it is killed.
 CLOSE_SECONDS = 40.0
-# After this time without a sign of a host, it counts as lost, in seconds.
-HOST_TIMEOUT_SECONDS = 30.0
 _PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 
 

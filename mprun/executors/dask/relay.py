@@ -25,6 +25,8 @@ OPERATION = "mprun"
 MAX_KEPT_BYTES = 1 << 21
 MAX_ANSWER_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
+# How often it is looked whether an agent has ended for whose output there is no room, in seconds.
+ROOM_SECONDS = 1.0
 # What an agent runs: not what is in the worker's working directory.
 _PROGRAM = "from mprun.executors.dask.agent import serve; serve({})"
 
@@ -84,9 +86,11 @@ class Relay:
             while data := await loop.sock_recv(self._socket, _CHUNK_BYTES):
                 self._kept += data
                 self._has_more.set()
-                while len(self._kept) > MAX_KEPT_BYTES:
+                # A bridge that is gone makes no room, and its agent ends after a while.
+                while len(self._kept) > MAX_KEPT_BYTES and self._process.poll() is None:
                     self._has_room.clear()
-                    await self._has_room.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._has_room.wait(), ROOM_SECONDS)
         self._is_closed = True
         self._has_more.set()
         self._socket.close()

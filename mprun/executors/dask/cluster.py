@@ -1,0 +1,118 @@
+"""The cluster of a run: connects to its scheduler, or starts one here, and finds its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from mprun.executors.dask.host import Host
+from mprun.executors.dask.relay import install
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# How many workers the cluster has that is started if none is named.
+LOCAL_WORKERS = 2
+# How long the scheduler may take to answer, and then its first worker to come, in seconds.
+CONNECT_SECONDS = 10.0
+WORKERS_SECONDS = 10.0
+# How long dask may take to close what is ours of it, in seconds.
+_CLOSE_SECONDS = 15.0
+
+
+class Refused(Exception):
+    """The cluster cannot be used; the message is for the user."""
+
+
+class Cluster:
+    """Dask's client, and the cluster if it was started for the run."""
+
+    def __init__(self) -> None:
+        self._client: Any = None
+        self._cluster: Any = None
+        self._scratch = ""
+
+    async def connect(self, options: dict[str, Any]) -> None:
+        """Connect to the scheduler that the options of a run name. Raises Refused."""
+        import distributed
+
+        # Without types.
+        make_client: Any = distributed.Client
+        make_cluster: Any = distributed.LocalCluster
+        address, path = options["scheduler"], options["scheduler_file"]
+        where = address or path or "the local cluster"
+        try:
+            if not address and not path:
+                self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
+                self._cluster = await make_cluster(
+                    n_workers=LOCAL_WORKERS,
+                    threads_per_worker=max(1, len(os.sched_getaffinity(0)) // LOCAL_WORKERS),
+                    asynchronous=True,
+                    dashboard_address=None,
+                    local_directory=self._scratch,
+                    silence_logs=logging.CRITICAL,
+                )
+            self._client = await make_client(
+                self._cluster or address,
+                scheduler_file=path,
+                asynchronous=True,
+                timeout=CONNECT_SECONDS,
+                set_as_default=False,
+            )
+        except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+            raise Refused(
+                f"cannot connect to dask at {where}: {str(error) or type(error).__name__}"
+            ) from None
+
+    async def hosts(self) -> AsyncIterator[Host]:
+        """A host for each worker that has a slot, able to answer by now. Raises Refused."""
+        workers = await self._workers()
+        answers = await self._client.run(install, workers=list(workers), on_error="return")
+        has_slots = False
+        for number, (address, facts) in enumerate(sorted(answers.items())):
+            if isinstance(facts, BaseException):
+                raise Refused(
+                    f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "
+                    "on every host"
+                )
+            if facts["mprun"] != (here := version("mprun")):
+                raise Refused(
+                    f"the dask worker {address} has mprun {facts['mprun']}, and this is {here}; install the "
+                    "same version of mprun on every host"
+                )
+            slots = int(workers[address]["resources"].get("mprun", workers[address]["nthreads"]))
+            if slots > 0:
+                has_slots = True
+                yield Host(self._client, number, address, facts, slots)
+        if not has_slots:
+            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
+
+    async def _workers(self) -> dict[str, Any]:
+        """What the scheduler says of its workers, by their addresses, once there are any. Raises Refused."""
+        deadline = time.monotonic() + WORKERS_SECONDS
+        while True:
+            found: dict[str, Any] = (await self._client.scheduler.identity())["workers"]
+            if found:
+                return found
+            if time.monotonic() >= deadline:
+                raise Refused(
+                    f"the dask scheduler {self._client.scheduler.address} has no workers; start some with "
+                    "`dask worker`"
+                )
+            await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        """Disconnect, and end the cluster if it was started for the run."""
+        for owned in (self._client, self._cluster):
+            if owned is not None:
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(owned.close(), _CLOSE_SECONDS)
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
