@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,11 @@ def _named(path: Path, value: object) -> Iterator[tuple[Path, str, bool]]:
         yield from (((*path, need), need, True) for need in value if isinstance(need, str))
 
 
+def _add_others(needs: dict[str, list[str]], name: str, found: list[str]) -> None:
+    # A pattern may match the task that contains it, which does not depend on itself.
+    needs.setdefault(name, []).extend(other for other in found if other != name)
+
+
 def _is_known(key: object, keys: frozenset[str]) -> bool:
     return isinstance(key, str) and (key in keys or key.startswith("x-"))
 
@@ -153,8 +159,6 @@ class _Checks:
         self._find_places()
         self._expanded: dict[str, list[str]] = {}
         self._sorted: SortedNames | None = None
-        # The dependencies of the defaults, once a task has them.
-        self._defaults_resolved: list[tuple[str, list[str]]] | None = None
 
     def _find_places(self) -> None:
         tasks_with_key, kinds = self._tasks_with_key, frozenset(RUN_KEYS)
@@ -314,8 +318,10 @@ class _Checks:
         of_all = "depends_on" in self._defaults()
         for number in range(len(self._tasks)) if of_all else self._tasks_with_key["depends_on"]:
             name = self._names[number]
-            if of_all and (count := self._add_defaults(number, needs, MAX_DEPENDENCIES - total)) >= 0:
-                total += count
+            inherited = self._inherited(number) if of_all else None
+            if inherited is not None and total + len(inherited) <= MAX_DEPENDENCIES:
+                total += len(inherited)
+                _add_others(needs, name, inherited)
                 continue
             for path, need, key in self._needs(number, self._tasks[number]):
                 if need == name:
@@ -335,8 +341,7 @@ class _Checks:
                     message = f"too many dependencies, patterns expanded (limit: {MAX_DEPENDENCIES:,})"
                     yield self._diagnostic(path, message, "name the tasks, or put one task in between", key)
                     return
-                # A pattern may match the task that contains it, which does not depend on itself.
-                needs.setdefault(name, []).extend(other for other in resolved if other != name)
+                _add_others(needs, name, resolved)
         # Another cycle takes another search.
         for _ in range(MAX_CYCLES if total < MANY_DEPENDENCIES else 1):
             cycle = find_cycle(needs)
@@ -348,38 +353,30 @@ class _Checks:
             for name in cycle[:-1]:
                 needs.pop(name, None)
 
-    def _add_defaults(self, number: int, needs: dict[str, list[str]], most: int) -> int:
-        """Add the dependencies of a task that has only those of the defaults; how many there are.
-
-        It is -1, and nothing is added, if they must be looked at one by one: the task has its own, one of
-        them is an error, or there are more than `most`.
-        """
+    def _inherited(self, number: int) -> list[str] | None:
+        """What a task depends on by the defaults; None if that is not all, or has an error."""
         item, name = self._tasks[number], self._names[number]
-        if not isinstance(item, Mapping) or "depends_on" in item:
-            return -1
-        if self._defaults_resolved is None:
-            # Once for all tasks: there may be a thousand of them for each of a thousand tasks.
-            self._defaults_resolved = list(self._resolved_defaults())
-        found = self._defaults_resolved
+        if not isinstance(item, Mapping) or "depends_on" in item or self._resolved_defaults is None:
+            return None
         # A task that all tasks depend on by default does not depend on itself.
-        count = sum([len(names) for need, names in found if need != name])
-        if count > most or ("", []) in found:
-            return -1
-        others = [other for _, names in found for other in names if other != name]
-        needs.setdefault(name, []).extend(others)
-        return count
+        return [other for need, names in self._resolved_defaults if need != name for other in names]
 
-    def _resolved_defaults(self) -> Iterator[tuple[str, list[str]]]:
-        """The names in the `depends_on` of the defaults, and what they match; ("", []) for an error."""
+    @cached_property
+    def _resolved_defaults(self) -> list[tuple[str, list[str]]] | None:
+        """The names in the `depends_on` of the defaults, and what they match; None if there is an error.
+
+        Once for all tasks that have only these: there may be a thousand of them for each of a thousand tasks.
+        """
+        found = []
         for _, need, _ in _named((), self._defaults()["depends_on"]):
             if _EXPANDED_NAME_CHARS & set(need):
                 continue
             resolved = self._resolve(need)
             is_costly = self._sorted is not None and self._sorted.compared > MAX_COMPARED
             if is_costly or (not resolved and not self._reaches_beyond(need)):
-                yield "", []
-                return
-            yield need, resolved
+                return None
+            found.append((need, resolved))
+        return found
 
     def _resolve(self, need: str) -> list[str]:
         """The tasks that a name or a pattern matches; each is looked up once."""
