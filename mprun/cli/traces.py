@@ -17,8 +17,8 @@ from mprun.reporters.timeline import Timeline
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mprun.record.line_scanner import Found
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import Found
     from mprun.scheduling.plan import Plan
 
 

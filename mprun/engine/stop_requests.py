@@ -1,4 +1,4 @@
-"""Stops the tasks that a request names, and answers it; few runs get any."""
+"""What a request to stop tasks means in a run; few runs get any."""
 
 from __future__ import annotations
 

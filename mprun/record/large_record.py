@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mprun.record import events
-    from mprun.record.line_scanner import Found
     from mprun.record.run_state import RunState
+    from mprun.record.task_state import Found
 
 # How much is read at a time, in bytes.
 _BLOCK_SIZE = 1 << 20

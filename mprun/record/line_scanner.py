@@ -19,6 +19,8 @@ from mprun.record import events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mprun.record.task_state import Found
+
 # ---- values as the parser accepts them and mprun writes them
 
 # Without escapes, so that it is its own value.
@@ -99,9 +101,7 @@ def _head(kind: type[events.Event], run: str, time: str, task: str) -> str:
 # ---- tasks that just succeed
 
 
-# What `success_finder` finds: see there.
-Found = tuple[str, ...]
-# The places in it.
+# The places in what `success_finder` finds: see there.
 START, STARTED, _, _, END_TIME, ENDED, EXIT_PID = range(7)
 FINISHED, JOIN, LATER, JOINED_NAME, OTHER = range(-5, 0)
 

@@ -15,7 +15,7 @@ from mprun.record.task_lines import host_of_start, time_of_line
 from mprun.record.task_state import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from mprun.record.events import Event, TaskExited, TaskFinished, TaskStarted
     from mprun.record.task_state import Found
@@ -38,7 +38,7 @@ class Attempt:
         self.begin = self.end = begin
         self.lane = lane
         self.kept: TaskState | None = None
-        self.marks: Sequence[tuple[int, Event]] = ()
+        self.marks: list[tuple[int, Event]] | tuple[()] = ()
         self._events: tuple[Any, Any, Any] = (None, None, None)
 
     @property
@@ -244,7 +244,9 @@ class Timeline:
             number = event.attempt - isinstance(event, TaskRetrying)
             attempt = self._attempt(event.task, number)
             if attempt is not None:
-                attempt.marks = (*attempt.marks, (time, event))
+                # Most attempts have none. A damaged record may have any number.
+                attempt.marks = attempt.marks or []
+                attempt.marks.append((time, event))
 
     def _attempt(self, task: str, number: int) -> Attempt | None:
         found = self.of_task.get(task, ())
