@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from mprun.cli.messages import expect_json
+from mprun.executors.base import EXECUTORS
 from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
-
-# Where tasks run: by default the first.
-EXECUTORS = ("local", "dask")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Command = Callable[..., int]
+
+
+class ExecutorName(click.Choice):  # type: ignore[type-arg]
+    """One of `EXECUTORS`, or the import path of a class."""
+
+    def convert(self, value: str, option: click.Parameter | None, context: click.Context | None) -> str:
+        return value if ":" in value else super().convert(value, option, context)
 
 
 def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -235,11 +240,11 @@ def running_options(command: Command) -> Command:
         ),
         click.option(
             "--executor",
-            type=click.Choice(EXECUTORS),
-            default=EXECUTORS[0],
+            type=ExecutorName(tuple(EXECUTORS)),
+            default=next(iter(EXECUTORS)),
             show_default=True,
             envvar="MPRUN_EXECUTOR",
-            help="Where tasks run: on this machine, or on the hosts of a dask cluster.",
+            help="Where tasks run: on this machine, on the hosts of a dask cluster, or as MODULE:CLASS does.",
         ),
         click.option(
             "--scheduler",

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
 
 
+# The executors by name, the default first, which is there before the command line is read; the classes of the
+# others are found by `mprun.executors.by_name`.
+EXECUTORS = {"local": "", "dask": "mprun.executors.dask.executor:DaskExecutor"}
+
+
 class Call(Frozen):
     """A target and its arguments, to be resolved and bound before anything starts.
 

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import time
+from importlib.util import find_spec
 from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from mprun.executors.dask import reports
 from mprun.launcher.channel import EngineChannel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
 
@@ -27,13 +30,19 @@ _PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 
 
 class DaskExecutor:
-    """Speaks with one bridge; see `mprun.executors.base.Executor`.
+    """Speaks with one bridge; see `mprun.executors.by_name.NamedExecutor`."""
 
-    `slots` is how many attempts the cluster runs at once, once `wait` has returned.
-    """
+    # mprun itself makes these probes, and keeps artifacts: on its own machine.
+    unsupported = frozenset(("ready.tcp", "ready.http", "ready.file", "artifacts"))
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any]) -> None:
         import subprocess
+
+        if find_spec("distributed") is None:
+            raise UsageError(
+                "`--executor dask` needs the package `distributed`; install it with "
+                "`pip install 'mprun[dask]'`, here and on every host"
+            )
 
         path = options["scheduler_file"]
         if path and not os.path.exists(path):
@@ -52,14 +61,13 @@ class DaskExecutor:
         )
         theirs.close()
         self._channel = EngineChannel(ours)
-        self.slots = 0
+        self.slots: int | None = 0
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
-        self._send("open", options)
+        self._send("open", dict(options))
         self._channel.flush()
 
     def wait(self) -> None:
-        """Wait until the cluster is there. Raises UsageError if it cannot be used."""
         deadline = time.monotonic() + OPEN_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             select.select([self], [], [], left)
