@@ -4,6 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 from mprun.executors import base
 from mprun.executors.dask import relay, reports
 from mprun.executors.dask.agent import PIECE_BYTES, LogTail
+from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
 from mprun.executors.dask.run_files import RunFiles
@@ -191,7 +193,7 @@ except TimeoutError:
     monkeypatch.setattr(relay, "_PROGRAM", program)
 
     async def play():
-        await relay._handle("open", "key")
+        await relay._handle("open", "key", keep=0.1)
         process = relay._relays["key"]._process
         async with asyncio.timeout(20):
             while "key" in relay._relays:
@@ -199,6 +201,62 @@ except TimeoutError:
         assert process.returncode == 0
 
     asyncio.run(play())
+
+
+def test_what_an_agent_has_sent_before_its_end_is_there_for_a_bridge_that_comes_late(monkeypatch):
+    """Its end, and a connection that is made again, must not cost the last lines of a log."""
+    program = """
+import socket
+socket.socket(fileno={}).sendall(bytes(3 << 20))
+"""
+    monkeypatch.setattr(relay, "_PROGRAM", program)
+
+    async def play():
+        await relay._handle("open", "key", keep=1.0)
+        process = relay._relays["key"]._process
+        # A call whose answer was lost.
+        await relay._handle("open", "key", keep=1.0)
+        assert relay._relays["key"]._process is process
+        offset, is_end = 0, False
+        async with asyncio.timeout(20):
+            while not is_end:
+                data, is_end = await relay._handle("receive", "key", offset=offset, wait=1.0)
+                offset += len(data)
+                # It ends once the relay has taken the rest, and the bridge is slow.
+                if process.poll() is not None:
+                    await asyncio.sleep(0.3)
+            assert offset == 3 << 20
+            while "key" in relay._relays:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(play())
+
+
+def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
+    request = base.PrepareRequest(
+        run_id="run",
+        import_path=(),
+        log="main.log",
+        folders=folders,
+        start_method="fork",
+        methods=("fork",),
+        preload=(),
+        max_parallel=1,
+        env={},
+        calls=(),
+    )
+
+    async def play():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            bridge = Bridge(ours)
+            bridge._lose(Host(name="b", number=1, is_over=False), "its worker has ended")
+            bridge._handle_prepare(request.to_tuple())
+            (message,) = bridge._unsent
+            return message
+
+    _, *packed = asyncio.run(play())
+    assert reports.unpack(*packed) == base.ExecutorLost(how="on b: its worker has ended")
 
 
 def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):

@@ -51,6 +51,8 @@ class Bridge:
         self._requests: dict[AttemptKey, tuple[Any, ...]] = {}
         # The answers to `prepare`, by the host's number, until there are all.
         self._prepared: dict[str, base.PrepareReply] | None = None
+        # The hosts that were lost before that, and why.
+        self._lost_before: list[str] = []
         self._max_parallel = 0
         self._suspending: set[str] = set()
         # What has been reported and not been sent.
@@ -125,6 +127,9 @@ class Bridge:
             self._files = RunFiles(request.folders)
         except OSError as error:
             self._report(base.ExecutorLost(how=str(error)))
+            return
+        if self._lost_before:
+            self._report(base.ExecutorLost(how=self._lost_before[0]))
             return
         # It is there even if nothing is printed.
         self._files.append(request.log, b"")
@@ -306,6 +311,8 @@ class Bridge:
         if self._closing is not None:
             self._note_closed()
             return
+        if self._files is None:
+            self._lost_before.append(f"on {host}: {why}")
         if name not in self._placement.loads:
             return
         if self._prepared is not None:

@@ -69,21 +69,25 @@ class Host:
         lose: Callable[[Host, str], None],
     ) -> None:
         """Start the agent, and exchange messages with it until it is over."""
-        why = ""
         try:
-            await self._call("open")
-            self.send("timeout", timeout)
-            ways = (self._send_all(timeout), self._receive_all(timeout, receive), self._beat(timeout))
-            streams = [asyncio.create_task(way) for way in ways]
-            done, others = await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
-            for stream in others:
-                stream.cancel()
-            why = next((stream.result() for stream in done if stream.result()), "")
+            _, why = await self._call_until(timeout, "open", keep=timeout)
+            if not why:
+                why = await self._exchange(timeout, receive)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         if not self.is_over:
             self.is_over = True
             lose(self, why or "its agent has ended")
+
+    async def _exchange(self, timeout: float, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
+        """Exchange messages until one way of doing so is over; why that is."""
+        self.send("timeout", timeout)
+        ways = (self._send_all(timeout), self._receive_all(timeout, receive), self._beat(timeout))
+        streams = [asyncio.create_task(way) for way in ways]
+        done, others = await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
+        for stream in others:
+            stream.cancel()
+        return next((stream.result() for stream in done if stream.result()), "")
 
     async def _call(self, action: str, **details: Any) -> Any:
         relay = self._client.rpc(self.address)

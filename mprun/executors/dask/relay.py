@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -47,7 +48,9 @@ def install(dask_worker: Any) -> dict[str, Any]:
 
 async def _handle(action: str, key: str, **details: Any) -> Any:
     if action == "open":
-        _relays[key] = Relay(key)
+        # The answer to a call that has opened it may have been lost.
+        if key not in _relays:
+            _relays[key] = Relay(key, **details)
         return True
     relay = _relays.get(key)
     if relay is None:
@@ -57,10 +60,14 @@ async def _handle(action: str, key: str, **details: Any) -> Any:
 
 
 class Relay:
-    """The streams of one agent."""
+    """The streams of one agent.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    What it has sent is kept for `keep` seconds after its end and the bridge's last call: for so long the
+    bridge may be cut off, or take it in pieces.
+    """
+
+    def __init__(self, key: str, keep: float) -> None:
+        self._key, self._keep = key, keep
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._socket = ours
@@ -77,6 +84,7 @@ class Relay:
         self._is_closed = False
         self._has_more, self._has_room = asyncio.Event(), asyncio.Event()
         self._sending = asyncio.Lock()
+        self._called = time.monotonic()
         # The event loop has only a weak reference.
         self._reading = asyncio.create_task(self._read())
 
@@ -97,6 +105,8 @@ class Relay:
         # It ends by itself now, which takes as long as its launcher.
         while self._process.poll() is None:
             await asyncio.sleep(0.05)
+        while (left := self._called + self._keep - time.monotonic()) > 0:
+            await asyncio.sleep(left)
         _relays.pop(self._key, None)
 
     async def send(self, offset: int, data: bytes) -> bool:
@@ -117,6 +127,7 @@ class Relay:
 
         What came before it is acknowledged.
         """
+        self._called = time.monotonic()
         del self._kept[: offset - self._start]
         self._start = offset
         self._has_room.set()
