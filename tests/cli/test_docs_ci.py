@@ -1,5 +1,6 @@
 """docs/ci.md: each snippet runs as the service that it is for would run it, and does what the page says."""
 
+import os
 import re
 import resource
 import shutil
@@ -147,6 +148,66 @@ def test_the_hook_checks_the_files_that_it_names_in_one_process(tmp_path):
     assert wrong.stdout == ""
     assert "error: unknown key `comand`" in wrong.stderr
     assert " --> jobs/wrong.yml:2:5" in wrong.stderr
+
+
+@pytest.mark.once
+def test_pre_commit_checks_the_job_files_of_a_commit_and_no_others(tmp_path):
+    """With mprun as it is here: the environment that pre-commit would make of a clone takes a network."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hooks, project = tmp_path / "mprun", tmp_path / "project"
+    (project / "jobs").mkdir(parents=True)
+    hooks.mkdir()
+    (hooks / ".pre-commit-hooks.yaml").write_text(yaml.safe_dump([hook | {"language": "system"}]))
+    programs = os.path.dirname(sys.executable)
+    variables = {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PRE_COMMIT_HOME": str(tmp_path / "home"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{
+            f"GIT_{who}_{what}": "a@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+
+    def run(directory, *command):
+        return subprocess.run(
+            command,
+            cwd=directory,
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    def commit(directory):
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+            assert run(directory, "git", *command).returncode == 0
+        return run(directory, "git", "rev-parse", "HEAD").stdout.strip()
+
+    config = block_of("pre-commit").replace("COMMIT", commit(hooks))
+    (project / ".pre-commit-config.yaml").write_text(config)
+    shutil.copy(ROOT / "jobs" / "demo.yaml", project / "jobs")
+    # Neither is a job file.
+    (project / "compose.yaml").write_text("services: {web: {image: nginx}}\n")
+    (project / "jobs" / "notes.txt").write_text("tasks: [\n")
+    commit(project)
+    sound = run(project, sys.executable, "-m", "pre_commit", "run", "--all-files")
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert re.search(r"^mprun validate\.+Passed$", sound.stdout, re.MULTILINE)
+    others = run(
+        project, sys.executable, "-m", "pre_commit", "run", "--files", "compose.yaml", "jobs/notes.txt"
+    )
+    assert re.search(r"^mprun validate\.+\(no files to check\)Skipped$", others.stdout, re.MULTILINE)
+    (project / "jobs" / "wrong.yaml").write_text("tasks:\n  - comand: echo\n")
+    assert run(project, sys.executable, "-m", "pre_commit", "install").returncode == 0
+    assert run(project, "git", "add", "-A").returncode == 0
+    refused = run(project, "git", "commit", "-m", "second")
+    assert refused.returncode == 1
+    assert "error: unknown key `comand`" in refused.stderr
+    assert " --> jobs/wrong.yaml:2:5" in refused.stderr
+    assert run(project, "git", "log", "--format=%s").stdout == "first\n"
 
 
 def test_the_shards_of_a_matrix_are_merged(tmp_path):
