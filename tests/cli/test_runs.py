@@ -10,6 +10,7 @@ import pytest
 from support.records import FINISHED, STARTED, ended, read, record
 from support.runs import TIMEOUT, eventually, finish, mprun, start, write
 from support.terminal import on_terminal
+from support.timing import quick
 
 WORK = """
     import os
@@ -96,9 +97,8 @@ def test_a_thousand_runs_are_listed_at_once(tmp_path):
     for number in range(1, 1000):
         (runs / f"20260101-120000.000-{number:04x}").mkdir()
         os.link(runs / first / "events.jsonl", runs / f"20260101-120000.000-{number:04x}" / "events.jsonl")
-    begun = time.monotonic()
-    assert len(as_json(tmp_path, "-n", "0")) == 1000
-    assert time.monotonic() - begun < 5
+    with quick(5, time.monotonic):
+        assert len(as_json(tmp_path, "-n", "0")) == 1000
 
 
 def test_an_active_run_is_running_and_a_killed_one_is_interrupted(tmp_path):

@@ -6,11 +6,22 @@ import gc
 import time
 from contextlib import contextmanager
 
+# What `_yardstick` took on an idle machine of the kind for which the tests have their bounds, in seconds.
+YARDSTICK = 0.010
+
 
 class CpuTime:
     """What a block of code took: `seconds` of CPU time, once it has ended."""
 
     seconds = float("inf")
+
+
+def _yardstick():
+    """A fixed piece of work: many small objects are made, hashed and sorted."""
+    table = {}
+    for number in range(20_000):
+        table[f"name-{number}"] = [number, (str(number), number)]
+    return sorted(table, key=len)
 
 
 @contextmanager
@@ -46,6 +57,34 @@ def cpu_seconds(work):
     with cpu_time() as spent:
         work()
     return spent.seconds
+
+
+def assert_quick(seconds, most, clock=time.process_time):
+    """Fail if what took `seconds` by a clock would take `most` seconds or more on an idle machine.
+
+    What shares a core or its caches with this process makes each second do less. So what takes longer is
+    compared with a fixed piece of work, measured by the same clock right after it.
+    """
+    if seconds >= most:
+        slowness = max(_yardstick_seconds(clock) for _ in range(5)) / YARDSTICK
+        assert seconds / slowness < most, f"{seconds:.1f} s, {slowness:.1f} times as slow as idle"
+
+
+def _yardstick_seconds(clock):
+    with without_collections():
+        begun = clock()
+        _yardstick()
+        return clock() - begun
+
+
+@contextmanager
+def quick(most, clock=time.process_time):
+    """Fail if a block takes `most` seconds or more of CPU time, or by another clock, of an idle machine."""
+    with without_collections():
+        begun = clock()
+        yield
+        spent = clock() - begun
+    assert_quick(spent, most, clock)
 
 
 def growth(few, many, rounds=3):

@@ -240,16 +240,41 @@ def test_long_names_have_room_in_the_picture():
     assert longest * 7.4 < picture.LEFT - 10
 
 
-def test_the_flood_of_commands_is_beside_pipes_into_cat():
+def test_the_flood_of_commands_is_beside_pipes_into_cat_net_of_the_start(monkeypatch, place):
+    flood = {("mprun", "yes"): 2.0, ("cat", "yes"): 1.0, ("mprun", "head"): 1.0, ("cat", "head"): 1.0}
+
+    def command(program, write):
+        return lambda size: [program, write.split()[0], size]
+
+    def seconds(command, place):
+        program, write, size = command
+        return {"mprun": 5.0, "cat": 0.5}[program] + (size > 1) * flood[program, write]
+
+    monkeypatch.setattr(rows, "commands_of", lambda place, write: command("mprun", write))
+    monkeypatch.setattr(rows, "into_cat", lambda write: command("cat", write))
+    monkeypatch.setattr(rows, "seconds", seconds)
+    verdicts = rows.measure(ROWS["commands"](place, QUICK), 2)["goals"]
+    assert [(one["against"], one["figure"], one["met"]) for one in verdicts] == [
+        ("`cat`, text", 0.5, False),
+        ("`cat`, zeros", 1.0, True),
+    ]
+
+
+def test_the_commands_of_the_flood_run(tmp_path):
+    """With a figure each, and no verdict: net of the start, a small flood may be less than nothing."""
+    options = ["--only", "commands", "--json", tmp_path / "found.json"]
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--only", "commands"],
+        [sys.executable, "-m", "benchmarks", "--quick", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
-    assert "met:" in run.stdout.lower()
+    (row,) = json.loads((tmp_path / "found.json").read_text("utf-8"))["rows"]
+    sides = ROWS["commands"](Place(tmp_path), QUICK).sides
+    assert [one["name"] for one in row["figures"]] == list(sides)
+    assert row["gaps"] == []
 
 
 def test_quick_benchmark_runs_without_any_tool(tmp_path):

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.diagnostics import (
     QUOTE_LIMIT,
@@ -232,9 +232,8 @@ def test_an_unfamiliar_word_gets_no_suggestion():
 
 
 def test_a_word_of_megabytes_costs_no_time():
-    with cpu_time() as spent:
+    with quick(1):
         assert did_you_mean("ab" * 4_000_000, TASK_KEYS, SYNONYMS) == ""
-    assert spent.seconds < 1
 
 
 def test_nine_of_ten_typos_of_every_key_are_mended():

@@ -11,13 +11,12 @@ import re
 import socket
 import subprocess
 import sys
-import time
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.diagnostics import render
 from mprun.errors import JobFileError
@@ -599,9 +598,8 @@ def test_ten_thousand_tasks_are_checked_quickly():
         f"- {{name: t{n}, target: a:b, args: [{n}], depends_on: [t0]}}\n" for n in range(10_000)
     )
     document = parse(text, "f")
-    with cpu_time() as spent:
+    with quick(1.5):
         assert job_schema.check(document) == []
-    assert spent.seconds < 1.5
 
 
 @pytest.mark.parametrize(
@@ -622,14 +620,13 @@ def test_ten_thousand_tasks_are_checked_quickly():
 def test_a_hostile_file_is_refused_quickly(text):
     import jsonschema.validators  # noqa: F401
 
-    with cpu_time() as spent:
+    with quick(3):
         try:
             diagnostics = check(text)
         except JobFileError as error:
             diagnostics = error.diagnostics
         assert diagnostics
         assert render(diagnostics)
-    assert spent.seconds < 3
 
 
 @pytest.mark.parametrize(
@@ -742,7 +739,6 @@ def patterns_of(schema):
 @pytest.mark.parametrize("unit", ["a", "${a", "${", "${a}", "a.", "a:", "1s", "1", "-", "${a} "])
 def test_no_pattern_of_the_schema_takes_long_for_any_text(pattern, begin, unit):
     """A text of the file is not trusted: a pattern that starts over at each character would take hours."""
-    begun = time.process_time()
-    for end in ("", " ", "}", "{"):
-        re.search(pattern, begin + unit * (100_000 // len(unit)) + end)
-    assert time.process_time() - begun < 1
+    with quick(1):
+        for end in ("", " ", "}", "{"):
+            re.search(pattern, begin + unit * (100_000 // len(unit)) + end)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.desk import Desk, views
-from support.timing import cpu_seconds, cpu_time, growth
+from support.timing import cpu_seconds, growth, quick
 
 from mprun import api
 from mprun.errors import JobFileError
@@ -540,7 +540,7 @@ def test_the_condition_of_a_recipe_is_that_of_all_its_tasks(desk):
 
 
 def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
-    with cpu_time() as spent:
+    with quick(5):
         values = list(range(501))
         (diagnostic,) = desk.diagnostics(
             job=f"tasks: [{{target: 'm:f', matrix: {{a: {values}, b: {values}}}}}]"
@@ -552,7 +552,6 @@ def test_more_tasks_than_a_run_can_have_are_refused_at_once(desk):
             r=f"tasks: [{{target: 'm:f', matrix: {{a: {values}}}}}]",
         )
         assert "too many tasks: 360,000" in diagnostics[0]
-    assert spent.seconds < 5
 
 
 def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
@@ -560,14 +559,13 @@ def test_recipes_that_multiply_are_refused_before_memory_is_gone(desk):
         f"r{n}": f"tasks: [{{name: u, uses: r{n + 1}.yaml, matrix: {{a: {list(range(10))}}}}}]"
         for n in range(7)
     }
-    with cpu_time() as spent:
+    with quick(2):
         (diagnostic,) = desk.diagnostics(
             job="tasks: [{name: u, uses: r0.yaml}]",
             **files,
             r7=f"tasks: [{{target: 'm:f', matrix: {{a: {list(range(10))}}}}}]",
         )
         assert "too many tasks: 100,000,000" in diagnostic
-    assert spent.seconds < 2
 
 
 def seconds_for(desk, count):
@@ -585,8 +583,8 @@ def test_a_file_of_twice_as_many_tasks_takes_twice_as_long(desk):
     assert growth(lambda: seconds_for(desk, 2_500), lambda: seconds_for(desk, 5_000)) < 3.5
 
 
-def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(desk):
-    """In seconds of CPU, which other processes do not lengthen; memory as what 90,000 more tasks take."""
+def test_a_hundred_thousand_instances_take_ten_times_as_long_as_ten_thousand_and_little_memory(desk):
+    """Time is CPU time beside that of fewer tasks, memory what 90,000 more tasks take."""
     used = {}
     for count in (100, 1000):
         desk.write(
@@ -615,7 +613,8 @@ def test_a_hundred_thousand_instances_are_planned_in_seconds_and_little_memory(d
         )
         seconds, kilobytes = map(float, done.stdout.split())
         used[100 * count] = seconds, kilobytes
-    assert used[100_000][0] < 10
+    # Nine if the time is linear, as some of it is for the start; up to 100 if it is quadratic.
+    assert used[100_000][0] / used[10_000][0] < 20, used
     assert (used[100_000][1] - used[10_000][1]) / 90_000 < 1.0, used
 
 

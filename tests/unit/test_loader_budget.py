@@ -1,12 +1,11 @@
 """One budget for a whole job (C55): what references, recipes and defaults add is refused with its place."""
 
-import time
 import tracemalloc
 from random import Random
 
 import pytest
 from support.runs import ROOT
-from support.timing import cpu_seconds, growth
+from support.timing import cpu_seconds, growth, quick
 
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import expander, expansion, loader, scope
@@ -16,7 +15,7 @@ from mprun.jobfile.syntax import document
 
 T = "target: 'os:getpid'"
 LONG = "x" * 500_000
-# Processor time: a refusal takes less than half a second on an idle machine.
+# CPU time in seconds: a refusal takes less than half a second on an idle machine.
 QUICKLY = 2.0
 
 
@@ -33,10 +32,8 @@ def load(tmp_path):
 @pytest.fixture
 def refused(load):
     def refused(text, **files):
-        begun = time.process_time()
-        with pytest.raises(JobFileError) as caught:
+        with quick(QUICKLY), pytest.raises(JobFileError) as caught:
             load(text, **files)
-        assert time.process_time() - begun < QUICKLY
         (diagnostic,) = caught.value.diagnostics
         return str(diagnostic).rpartition("/")[2]
 
@@ -152,11 +149,9 @@ def test_an_env_file_that_many_recipes_read_is_refused_C55(load, tmp_path, last)
     """Also one that each of them cannot use."""
     (tmp_path / "many").write_text("".join(f"V{n}=a\n" for n in range(50_000)) + last)
     users = "tasks:\n" + "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(500))
-    begun = time.process_time()
-    with pytest.raises(JobFileError) as caught:
+    with quick(QUICKLY), pytest.raises(JobFileError) as caught:
         load(users, r=f"env_file: many\ntasks: [{{{T}}}]\n")
     assert "its env files add too much to it" in str(caught.value)
-    assert time.process_time() - begun < QUICKLY
 
 
 def test_a_recipe_with_errors_is_read_once_C55(load, monkeypatch):
@@ -172,15 +167,13 @@ def test_a_recipe_with_errors_is_read_once_C55(load, monkeypatch):
 def test_a_secret_through_many_recipes_is_found_or_refused_soon_C55(load, monkeypatch):
     use = "{{name: a, uses: r{n}.yaml, with: {{v: '${{params.v}}${{params.v}}'}}}}"
     files = chain(41, use, f"{{{T}, args: ['${{params.v}}']}}")
-    begun = time.process_time()
-    with pytest.raises(UsageError):
+    with quick(QUICKLY), pytest.raises(UsageError):
         load(
             "params: {s: {secret: true, required: true}}\n"
             "tasks: [{name: a, uses: r0.yaml, with: {v: '${params.s}'}}]\n",
             {"s": "hunter2"}.items(),
             **files,
         )
-    assert time.process_time() - begun < QUICKLY
 
 
 def test_recipes_that_use_the_next_twice_and_end_in_an_empty_list_are_refused_C55(refused):
@@ -257,11 +250,10 @@ def test_as_many_patterns_that_end_with_a_star_are_allowed(load):
 
 
 def test_a_large_value_of_a_matrix_is_not_shown_for_each_instance(load):
-    begun = time.process_time()
-    words = list(range(5000))
-    matrix = f"matrix: {{a: [*b], b: {words}}}"
-    load(f"x-b: &b {words}\ntasks: [{{name: t, {T}, timeout: '${{matrix.a.1}}', {matrix}}}]\n")
-    assert time.process_time() - begun < QUICKLY
+    with quick(QUICKLY):
+        words = list(range(5000))
+        matrix = f"matrix: {{a: [*b], b: {words}}}"
+        load(f"x-b: &b {words}\ntasks: [{{name: t, {T}, timeout: '${{matrix.a.1}}', {matrix}}}]\n")
 
 
 def test_what_the_run_resolves_costs_nothing(load):
@@ -279,10 +271,9 @@ def test_a_recipe_for_each_of_many_items_is_allowed(load):
 
 
 def test_an_anchor_that_is_set_again_and_again_is_found_soon(load):
-    begun = time.process_time()
-    lines = "".join(f"    A{n}: &a {n}\n    B{n}: *a\n" for n in range(8000))
-    job = load(f"tasks:\n- command: [x]\n  env:\n{lines}")
-    assert time.process_time() - begun < QUICKLY
+    with quick(QUICKLY):
+        lines = "".join(f"    A{n}: &a {n}\n    B{n}: *a\n" for n in range(8000))
+        job = load(f"tasks:\n- command: [x]\n  env:\n{lines}")
     assert job.tasks[0].task.env["B7999"] == "7999"
 
 
@@ -297,20 +288,18 @@ def test_the_generated_files_of_make_reliability_are_soon_refused_or_read_C55(tm
             directory.mkdir()
             for name, text in generator(100_000, random).items():
                 (directory / name).write_text(text)
-            begun = time.process_time()
-            try:
-                load_job_file(str(directory / "job.yaml"), {}, (), {})
-            except UsageError as error:
-                assert str(error)  # noqa: PT017
-            assert time.process_time() - begun < QUICKLY
+            with quick(QUICKLY):
+                try:
+                    load_job_file(str(directory / "job.yaml"), {}, (), {})
+                except UsageError as error:
+                    assert str(error)  # noqa: PT017
 
 
 def test_escapes_and_references_in_one_long_string_take_linear_time_C55(load):
     # A quadratic parse copies 20 gigabytes.
-    begun = time.process_time()
-    (task,) = load(f"tasks: [{{{T}, args: ['{'$${' * 200_000}']}}]\n").tasks
+    with quick(QUICKLY):
+        (task,) = load(f"tasks: [{{{T}, args: ['{'$${' * 200_000}']}}]\n").tasks
     assert list(task.task.args) == ["${" * 200_000]
-    assert time.process_time() - begun < QUICKLY
 
 
 @pytest.mark.parametrize(
@@ -346,11 +335,10 @@ def test_a_similar_name_among_many_long_ones_is_not_looked_for_without_end_C55(r
 
 
 def test_many_references_in_a_string_that_has_escapes_take_linear_time_C55(load):
-    begun = time.process_time()
-    text = "${params.x}" * 8000
-    (task,) = load(f'params: {{x: a}}\ntasks: [{{{T}, args: ["\\x41{text}"]}}]\n').tasks
+    with quick(QUICKLY):
+        text = "${params.x}" * 8000
+        (task,) = load(f'params: {{x: a}}\ntasks: [{{{T}, args: ["\\x41{text}"]}}]\n').tasks
     assert len(task.task.args) == 1
-    assert time.process_time() - begun < QUICKLY
 
 
 def test_suggestions_for_all_unknown_names_of_a_job_have_one_budget_C55(load):

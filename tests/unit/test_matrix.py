@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.jobfile.matrix import (
     LABEL_LIMIT,
@@ -313,11 +313,10 @@ def test_the_combinations_are_those_of_githubs_rules(axes, include, exclude):
 
 def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
     axes = {"a": list(range(100)), "b": [f"v{n}" for n in range(1000)]}
-    with cpu_time() as spent:
+    with quick(2):
         assert len(suffixes(axes)) == 100_000
         include, exclude = [{"a": 5, "c": 1}, {"a": 500}], [{"a": 1, "b": "v1"}]
         assert len(suffixes(axes, include, exclude)) == 100_000
-    assert spent.seconds < 2
     tracemalloc.start()
     deque(combinations(axes)[1], maxlen=0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -343,9 +342,8 @@ def test_a_hundred_thousand_take_well_under_a_second_and_no_memory():
     ],
 )
 def test_a_matrix_that_would_take_very_long_is_refused_at_once(axes, include, message):
-    with cpu_time() as spent, pytest.raises(TooManyCombinations, match=message):
+    with quick(1), pytest.raises(TooManyCombinations, match=message):
         combinations(axes, include)
-    assert spent.seconds < 1
 
 
 # ---- axes of mappings (C46)
@@ -388,9 +386,8 @@ def test_an_entry_matches_every_mapping_that_has_its_values():
 
 def test_many_mappings_in_entries_are_refused_quickly():
     axis = [{"n": n, "k": 0} for n in range(20_000)]
-    with cpu_time() as spent:
+    with quick(5):
         with pytest.raises(TooManyCombinations):
             combinations({"a": axis}, exclude=[{"a": {"n": n}} for n in range(20_000)])
         with pytest.raises(TooManyCombinations):
             combinations({"a": axis[:2000], "b": axis[:2000]}, exclude=[{"a": {"k": 0}, "b": {"k": 0}}])
-    assert spent.seconds < 5

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import task
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.jobfile.model import Instance
 from mprun.jobfile.names import NameIndex, compile_glob
@@ -94,7 +94,6 @@ def test_patterns_match_as_two_lines_of_recursion_do(pattern, name):
 
 def test_no_pattern_takes_long():
     names = ["a" * 100, "a" * 50 + "b" + "a" * 49]
-    with cpu_time() as spent:
+    with quick(1):
         assert list(filter(compile_glob("*a" * 40 + "*b"), names)) == []
         assert list(filter(compile_glob("*a" * 40 + "*"), names)) == names
-    assert spent.seconds < 1

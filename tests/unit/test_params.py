@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.diagnostics import render
 from mprun.errors import JobFileError, UsageError
@@ -604,36 +604,33 @@ def large(count, param):
 
 def test_many_params_are_resolved_quickly():
     document = large(50_000, "{type: integer, default: x}")
-    with cpu_time() as spent:
+    with quick(5):
         with pytest.raises(JobFileError) as caught:
             resolve_params(document, document.root["params"], {})
         assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
-    assert spent.seconds < 5
 
 
 def test_many_unknown_names_are_refused_quickly():
     document = large(50_000, "1")
     user = parse("with: {" + ", ".join(f"q{number}: 1" for number in range(20_000)) + "}", "user.yaml")
     used_by = Origin(document=user, path=())
-    with cpu_time() as spent:
+    with quick(5):
         with pytest.raises(JobFileError) as caught:
             resolve_params(document, document.root["params"], from_with(user.root["with"]), used_by=used_by)
         assert len(caught.value.diagnostics) == MAX_DIAGNOSTICS
         with pytest.raises(UsageError):
             from_options(["q=1"], {}, document.root["params"])
-    assert spent.seconds < 5
 
 
 @pytest.mark.parametrize(
     "text", ["a," * 100_000, "'" * 100_000, " " * 100_000 + ",", '"\\' * 50_000, "[" * 100_000]
 )
 def test_a_long_list_is_read_quickly(text):
-    with cpu_time() as spent:
+    with quick(5):
         try:
             values("{xs: []}", f"xs={text}")
         except JobFileError as error:
             assert len(error.diagnostics[0].message) < 500  # noqa: PT017 - either may be
-    assert spent.seconds < 5
 
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

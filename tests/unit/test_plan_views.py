@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 from support.plans import ORIGIN, job, plan, task
-from support.timing import cpu_time
+from support.timing import quick
 
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
@@ -354,9 +354,8 @@ def very_many():
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_hundred_thousand_tasks_take_seconds(view, very_many):
-    with cpu_time() as spent:
+    with quick(20):
         assert sum(1 for _ in view(very_many)) > 100_000
-    assert spent.seconds < 20
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -391,7 +390,6 @@ def test_a_long_list_in_many_arguments_is_not_written_out_to_be_cut_C55():
     )
     made = plan({"a": ()}, keys={"a": {"scope": scope, "args": [parse("${params.l}")] * 5000}})
     # All of them have a hundred million numbers.
-    with cpu_time() as spent:
+    with quick(2.0):
         lines = text(made)
-    assert spent.seconds < 2.0
     assert lines[-2].endswith("… 4,985 more)")
