@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.executors import by_name
+from mprun.executors.base import CLUSTER_OPTIONS
 from mprun.jobfile import locate
 from mprun.scheduling.slots import with_slots
 
@@ -26,7 +27,7 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     executor lacks, UsageError if it cannot be used.
     """
     name = running["executor"]
-    for option in ("scheduler", "scheduler_file"):
+    for option in CLUSTER_OPTIONS:
         if running[option] and name == "local":
             raise UsageError(f"`--{option.replace('_', '-')}` is only valid with `--executor dask`")
     if running["scheduler"] and running["scheduler_file"]:
@@ -34,7 +35,7 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     made_by = by_name.load(name)
     if diagnostics := _unsupported(plan, made_by.unsupported, name):
         raise JobFileError(diagnostics)
-    options = {option: running[option] for option in ("scheduler", "scheduler_file", "host_timeout")}
+    options = {option: running[option] for option in (*CLUSTER_OPTIONS, "host_timeout")}
     try:
         executor = made_by(options)
         executor.wait()

@@ -259,6 +259,24 @@ def running_options(command: Command) -> Command:
             help="With --executor dask: the file that the scheduler has written, with its address.",
         ),
         click.option(
+            "--tls-ca",
+            metavar="FILE",
+            envvar="MPRUN_TLS_CA",
+            help="With --executor dask: the certificates of who may sign those of the cluster.",
+        ),
+        click.option(
+            "--tls-cert",
+            metavar="FILE",
+            envvar="MPRUN_TLS_CERT",
+            help="With --executor dask: the certificate that mprun shows to the cluster.",
+        ),
+        click.option(
+            "--tls-key",
+            metavar="FILE",
+            envvar="MPRUN_TLS_KEY",
+            help="With --executor dask: its private key, if that is not in the same file.",
+        ),
+        click.option(
             "--host-timeout",
             callback=to_timeout,
             default="30s",

@@ -13,6 +13,7 @@ from mprun.cli.messages import note, say, warn
 from mprun.cli.options import json_option, planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
+from mprun.executors.base import CLUSTER_OPTIONS
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
@@ -101,7 +102,7 @@ def execute(
     output, events = running["output"], running["events"]
     files = _run_files(running)
     executor: Executor | None = None
-    if running["executor"] != "local" or running["scheduler"] or running["scheduler_file"]:
+    if running["executor"] != "local" or any(map(running.get, CLUSTER_OPTIONS)):
         # Few runs leave this machine.
         from mprun.cli import hosts
 

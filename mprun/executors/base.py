@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # The executors by name, the default first, which is there before the command line is read; the classes of the
 # others are found by `mprun.executors.by_name`.
 EXECUTORS = {"local": "", "dask": "mprun.executors.dask.executor:DaskExecutor"}
+# The options of a run that say where a cluster is.
+CLUSTER_OPTIONS = ("scheduler", "scheduler_file", "tls_ca", "tls_cert", "tls_key")
 
 
 class Call(Frozen):

@@ -7,8 +7,9 @@ from support.runs import mprun, write
 
 from mprun.cli import hosts
 from mprun.errors import UsageError
+from mprun.executors.base import CLUSTER_OPTIONS
 
-NONE = {"executor": "dask", "scheduler": None, "scheduler_file": None, "host_timeout": 30.0}
+NONE = {"executor": "dask", **dict.fromkeys(CLUSTER_OPTIONS), "host_timeout": 30.0}
 
 
 def test_a_scheduler_without_the_executor_is_refused(tmp_path):

@@ -41,24 +41,34 @@ asyncio.run(serve())
 
 
 class Cluster:
-    """A scheduler with as many workers as are added; `address` is the scheduler's."""
+    """A scheduler with as many workers as are added; `address` is the scheduler's.
 
-    def __init__(self, directory):
+    `env` are more variables for all of them, such as dask's configuration.
+    """
+
+    def __init__(self, directory, env=None):
+        self._env = {**os.environ, **(env or {})}
         self.directory = directory
         self.file = directory / "scheduler.json"
         self._log = (directory / "cluster.log").open("wb")
         self.workers = {}
         self._scheduler = self._start(SCHEDULER)
 
-    def _start(self, program, *arguments):
+    def _start(self, program, *arguments, env=None):
         command = [sys.executable, "-P", "-c", program, self.file, *map(str, arguments)]
         return subprocess.Popen(
-            command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+            command,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**self._env, **(env or {})},
         )
 
-    def add_worker(self, name, threads=1):
+    def add_worker(self, name, threads=1, env=None):
+        """Start a worker, with more variables for it alone."""
         (self.directory / f"{name}.ready").unlink(missing_ok=True)
-        process = self._start(WORKER, threads, name, self.directory / name)
+        process = self._start(WORKER, threads, name, self.directory / name, env=env)
         self.workers[name] = process
         return process
 

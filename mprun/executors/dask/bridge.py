@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.executors import base
 from mprun.executors.dask import reports
-from mprun.executors.dask.cluster import Cluster, Refused
+from mprun.executors.dask.cluster import Cluster
 from mprun.executors.dask.code_check import differences
 from mprun.executors.dask.placement import STEAL_AFTER, Placement
+from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.run_files import RunFiles
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 

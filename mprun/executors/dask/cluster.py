@@ -12,7 +12,9 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mprun.executors.dask import tls
 from mprun.executors.dask.host import Host
+from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.relay import install
 
 if TYPE_CHECKING:
@@ -25,10 +27,6 @@ CONNECT_SECONDS = 10.0
 WORKERS_SECONDS = 10.0
 # How long dask may take to close what is ours of it, in seconds.
 _CLOSE_SECONDS = 15.0
-
-
-class Refused(Exception):
-    """The cluster cannot be used; the message is for the user."""
 
 
 class Cluster:
@@ -48,6 +46,7 @@ class Cluster:
         make_cluster: Any = distributed.LocalCluster
         address, path = options["scheduler"], options["scheduler_file"]
         where = address or path or "the local cluster"
+        security = tls.security(options)
         try:
             if not address and not path:
                 self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
@@ -62,13 +61,15 @@ class Cluster:
             self._client = await make_client(
                 self._cluster or address,
                 scheduler_file=path,
+                security=security,
                 asynchronous=True,
                 timeout=CONNECT_SECONDS,
                 set_as_default=False,
             )
-        except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError, ImportError, RuntimeError) as error:
+            help = tls.hint(options)
             raise Refused(
-                f"cannot connect to dask at {where}: {str(error) or type(error).__name__}"
+                f"cannot connect to dask at {where}: {str(error) or type(error).__name__}{help}"
             ) from None
 
     async def hosts(self) -> AsyncIterator[Host]:
