@@ -53,6 +53,11 @@ def load_job(
     be found without importing a target, UsageError if a file cannot be read.
     """
     job = os.fspath(path) if isinstance(path, (str, os.PathLike)) else {"name": "job", **path}
+    if not isinstance(job, str) or not os.path.isabs(job):
+        # Not at the top: the command says so once something has failed.
+        from mprun.engine.directories import require_working_directory
+
+        require_working_directory()
     return load_job_file(job, dict(params or {}), (), os.environ)
 
 
@@ -167,6 +172,9 @@ def run_job(
     be written. In the main thread, SIGINT, SIGTERM and SIGHUP stop the run, and SIGTSTP
     suspends it.
     """
+    from mprun.engine.directories import require_working_directory
+
+    require_working_directory()
     options = RunOptions(
         state_dir=state_dir,
         reporters=reporters,

@@ -9,6 +9,7 @@ import click
 
 from mprun.cli.messages import print_text
 from mprun.diagnostics import quote, visible
+from mprun.engine.directories import require_working_directory
 from mprun.errors import UsageError
 
 JOB = """\
@@ -71,6 +72,7 @@ def write_starter(path: str) -> list[str]:
             with open(name, "x", encoding="utf-8") as file:
                 file.write(text)
     except (OSError, ValueError) as error:
+        require_working_directory()
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"cannot write {quote(getattr(error, 'filename', None) or path)}: {reason}"

@@ -10,7 +10,7 @@ from mprun.cli.recorded_plan import read_plan
 from mprun.outcomes import Outcome
 from mprun.record import reader
 from mprun.reporters.junit import junit
-from mprun.reporters.task_places import TaskPlaces, checkout
+from mprun.reporters.task_places import TaskPlaces, checkout, present_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def _pieces(directory: RunDirectory, plan: Plan | None) -> Iterator[str]:
     state, _ = reader.read_state(directory)
     if plan is None:
         plan = read_plan(state)
-    places = TaskPlaces(plan, state, checkout(os.environ, os.getcwd()))
+    places = TaskPlaces(plan, state, checkout(os.environ, present_directory(state)))
     alive = reader.run_outcome(directory, state) == Outcome.RUNNING
     yield junit(directory, state, places, alive=alive).decode()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import signal
@@ -184,8 +183,10 @@ def main(launcher: tuple[int, int] | None = None) -> int:
         # The command has done its work; only the reader of its output is gone.
         code = _EXIT_CLOSED_PIPE
     except OSError as error:
-        say("error", f"{_failed_operation(error)}: {error.strerror}")
-        code = EXIT_INTERNAL
+        from mprun.cli.os_errors import explain_os_error
+
+        _expect_json_errors()
+        code = explain_os_error(error)
     finally:
         _remove_unpacked()
         if launcher is not None:
@@ -235,13 +236,6 @@ def _finish_display() -> None:
         keep_not_shown(outlet.display.directory, text)
     if (stream := outlet.display.stream_that_works()) is not None:
         say("warning", text + where, stream)
-
-
-def _failed_operation(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-        # From a write to a full disk, such as `mprun show > FILE`.
-        return "cannot write the output"
-    return "I/O error" if error.filename is None else f"I/O error on {quote(str(error.filename))}"
 
 
 def _run_command(launcher: tuple[int, int] | None) -> int:

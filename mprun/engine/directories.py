@@ -1,4 +1,4 @@
-"""For a dry run: the directories of a job that are not there."""
+"""The directories of a job, and that of this process, that are not there; only a dry run looks for all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote
-from mprun.errors import JobFileError
+from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 # No one would read more.
 MAX_DIAGNOSTICS = 100
+
+
+def require_working_directory() -> None:
+    """Raise UsageError if the working directory of this process was removed, or cannot be reached."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UsageError(
+            "the working directory was removed or cannot be reached; change to another one with `cd`"
+        ) from None
 
 
 def check_directories(plan: Plan, warn: Callable[[str], None]) -> None:

@@ -223,7 +223,10 @@ class Run:
 
             for text in shadowed_modules(self._plan):
                 self._options.warn(text)
+        cwd = self._plan.cwd or os.getcwd()
         preflight.send_request(self._plan, self._executor, self._directory)
+        # Its path from now on: the first import, or a task, may remove it.
+        self._plan = self._plan.replace(cwd=cwd)
         if not self._options.dry_run:
             # While the launcher imports the targets; 3 ms for what only a run needs.
             from mprun.engine import engine  # noqa: F401

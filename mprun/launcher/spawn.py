@@ -255,10 +255,21 @@ def _pickled(popen: Any, process: Process) -> io.BytesIO:
     data = io.BytesIO()
     set_spawning_popen(popen)
     try:
-        reduction.dump(spawn.get_preparation_data(process.name), data)
+        reduction.dump(_preparation(process.name), data)
         reduction.dump(process, data)
     finally:
         set_spawning_popen(None)
+    return data
+
+
+def _preparation(name: str) -> dict[str, Any]:
+    try:
+        data = spawn.get_preparation_data(name)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "the working directory was removed") from None
+    if not os.access(data["dir"], os.X_OK):
+        # It has this directory from its parent, and could not change to it by its path.
+        del data["dir"]
     return data
 
 

@@ -17,8 +17,8 @@ def command(directory: RunDirectory, *words: str) -> str:
 
     Of a packed run, that is the file; it is resumed by the name of this file.
     """
-    state_dir = os.path.dirname(os.path.dirname(os.path.abspath(directory.path)))
-    if state_dir != os.path.abspath(DEFAULT):
+    state_dir = os.path.dirname(os.path.dirname(_absolute(directory.path)))
+    if state_dir != _absolute(DEFAULT):
         import shlex
 
         if words[:2] == ("resume", directory.run_id) and is_packed(state_dir):
@@ -29,4 +29,15 @@ def command(directory: RunDirectory, *words: str) -> str:
 
 def short_path(path: str) -> str:
     """A path relative to the working directory, or the absolute one if that is shorter."""
-    return min(os.path.relpath(path), os.path.abspath(path), key=len)
+    try:
+        return min(os.path.relpath(path), os.path.abspath(path), key=len)
+    except OSError:
+        return path
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        # The working directory was removed, by a task perhaps: no path leads to what is below it.
+        return path

@@ -15,7 +15,7 @@ from mprun.record.events import RunFinished
 from mprun.reporters import table
 from mprun.reporters.format import plural, truncate
 from mprun.reporters.step_summary import step_summary
-from mprun.reporters.task_places import TaskPlace, TaskPlaces, checkout
+from mprun.reporters.task_places import TaskPlace, TaskPlaces, checkout, present_directory
 from mprun.reporters.task_text import without_colours
 from mprun.reporters.terminal import silence
 
@@ -104,7 +104,7 @@ class GitHub(CiReporter):
         _command("::endgroup::")
 
     def _write_more(self, event: RunFinished, state: RunState, failed: Sequence[TaskState]) -> None:
-        places = TaskPlaces(self._plan, state, checkout(os.environ, os.getcwd()))
+        places = TaskPlaces(self._plan, state, checkout(os.environ, present_directory(state)))
         for command in error_commands(event, state, failed, places):
             _command(command)
         if path := os.environ.get("GITHUB_STEP_SUMMARY"):

@@ -35,7 +35,7 @@ class TaskPlaces:
     """
 
     def __init__(self, plan: Plan | None, state: RunState, base: str) -> None:
-        self._base = base
+        self._base, self._cwd = base, present_directory(state)
         self._planned = {planned.name: planned for planned in plan.tasks} if plan is not None else {}
         # What was expanded during the run is in the plan by the name of its group.
         self._groups = {name: group for group, names in state.expansions().items() for name in names}
@@ -62,8 +62,16 @@ class TaskPlaces:
     def _shown_path(self, path: str) -> str | None:
         if path == STANDARD_INPUT_PATH:
             return None
-        absolute = os.path.abspath(path)
+        absolute = os.path.normpath(os.path.join(self._cwd, path))
         return absolute.removeprefix(self._base.rstrip("/") + "/")
+
+
+def present_directory(state: RunState) -> str:
+    """The working directory, or the one in which the run began: a task may have removed it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return (state.started and state.started.cwd) or "/"
 
 
 def checkout(environ: Mapping[str, str], cwd: str) -> str:
