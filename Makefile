@@ -54,5 +54,5 @@ lock:    ## pin the environment of tests and lint anew: constraints.txt
 	@tools/lock
 
 clean:   ## remove environments, caches and what was built
-	rm -rf .venv .venv-3.* .venv-newest .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .lanes .venv .venv-3.* .venv-newest .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

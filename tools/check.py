@@ -4,9 +4,10 @@
     tools/check.py newest                the tests with the newest of everything, made anew
     tools/check.py tests [VERSION...]    the tests on the default Python, and on each installed version
 
-Several checks run in two lanes side by side, because a suite waits half of its time. A lane is a check that
+Several checks run in three lanes side by side, because a suite waits half of its time. A lane is a check that
 this program runs by itself (`suite VENV MARK ...` is a part of the tests), with its output in a file. A line
-every half minute says how far the lanes are; the output of one that fails is shown whole.
+every half minute says how far the lanes are; the output of one that fails is shown whole. The environment
+that several lanes share is made in a lane, too, beside those that do not use it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ import sys
 import time
 from pathlib import Path
 
-# At the same time. A test that measures time holds beside one other lane.
-LANES = 2
+# At the same time. A test that measures time holds beside two other lanes.
+LANES = 3
+# Where the output of the lanes is.
+LOGS = Path(".lanes")
+# The lane that makes the environment of the others.
+SHARED = "environment .venv"
 # Between two lines of progress, and between two looks at the lanes, in seconds.
 PROGRESS_INTERVAL = 30
 POLL_INTERVAL = 0.2
@@ -28,6 +33,7 @@ POLL_INTERVAL = 0.2
 DOTS = re.compile(r"^[.sFEx]+ +\[ *(\d+%)\]$", re.MULTILINE)
 SUMMARY = re.compile(r"^(?:\d+ .*\bpassed\b.* in .*s.*|SKIPPED .*)$", re.MULTILINE)
 
+PASSED = "all passed"
 DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 failed: list[str] = []
@@ -35,6 +41,13 @@ failed: list[str] = []
 
 def say(title: str) -> None:
     print(f"\n== {title}", flush=True)
+
+
+def show(output: bytes) -> None:
+    """Print as it is, whatever the locale, because what a program has printed may have any character."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(output)
+    sys.stdout.flush()
 
 
 def step(title: str, *command: str) -> bool:
@@ -107,7 +120,8 @@ class Lane:
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
         self._started = time.monotonic()
-        self._log = Path(".venv", "lane-" + re.sub(r"\W+", "-", name) + ".log")
+        LOGS.mkdir(exist_ok=True)
+        self._log = LOGS / (re.sub(r"\W+", "-", name).strip("-") + ".log")
         with self._log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, __file__, *arguments],
@@ -130,29 +144,41 @@ class Lane:
         """Say how it ended; all that it printed is shown if it failed."""
         if self.process.returncode:
             say(f"{self.name}: FAILED after {self._seconds()}")
-            # As it is, whatever the locale: what a test has printed may have any character.
-            sys.stdout.flush()
-            sys.stdout.buffer.write(self._log.read_bytes() + b"\n")
-            sys.stdout.flush()
+            show(self._log.read_bytes() + b"\n")
             failed.append(self.name)
         else:
             say(f"{self.name}: passed in {self._seconds()}")
-            print(*SUMMARY.findall(self._text()), sep="\n", flush=True)
+            if self.name == SHARED:
+                # What could not be installed, too.
+                show(self._log.read_bytes().removesuffix(f"\n== {PASSED}\n".encode()))
+            else:
+                print(*SUMMARY.findall(self._text()), sep="\n", flush=True)
+
+
+def needs_shared(arguments: list[str]) -> bool:
+    """Whether a lane needs the shared environment: only tests on another Python do not."""
+    return arguments[0] == "lint" or arguments[:2] == ["suite", ".venv"]
 
 
 def side_by_side(waiting: dict[str, list[str]]) -> None:
-    """Run each lane, two at a time."""
+    """Run each lane, three at a time; those that need the shared environment, after its lane."""
     running: list[Lane] = []
-    left = list(waiting.items())
+    left = dict(waiting)
     shown = time.monotonic()
+    is_made = False
     try:
         while left or running:
-            while left and len(running) < LANES:
-                running.append(Lane(*left.pop(0)))
+            ready = [name for name, arguments in left.items() if is_made or not needs_shared(arguments)]
+            for name in ready[: LANES - len(running)]:
+                running.append(Lane(name, left.pop(name)))
             time.sleep(POLL_INTERVAL)
             for lane in [lane for lane in running if lane.process.poll() is not None]:
                 running.remove(lane)
                 lane.report()
+                if lane.name == SHARED:
+                    is_made = True
+                    if lane.process.returncode:
+                        left = {name: left[name] for name in left if not needs_shared(left[name])}
             if running and time.monotonic() > shown + PROGRESS_INTERVAL:
                 shown = time.monotonic()
                 print(" | ".join(lane.progress() for lane in running), flush=True)
@@ -166,27 +192,31 @@ def side_by_side(waiting: dict[str, list[str]]) -> None:
 def check(arguments: list[str]) -> None:
     """Run the checks that the arguments name; several of them in lanes."""
     lanes: dict[str, list[str]] = {}
-    groups, extras = [], []
+    # Several lanes use it, and only one may make it.
+    shared = ["shared", "test"]
     while arguments:
         name, *arguments = arguments
         if name == "lint":
             lanes["lint"] = ["lint"]
-            groups.append("lint")
+            shared.append("lint")
         elif name == "newest":
             lanes["newest"] = ["newest"]
         elif name == "tests":
             lanes |= lanes_of_tests(arguments)
-            # Without what these install, tests are skipped.
-            extras = ["tools/packages", "tools/browser"]
+            shared += ["hosts", "tools/packages", "tools/browser"]
             break
         else:
             sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")
-    # Several lanes use it, and only one may make it.
-    if step("environment .venv", "tools/venv", ".venv", *groups, "test"):
+    side_by_side({SHARED: shared, **lanes})
+
+
+def make_shared(groups: list[str]) -> None:
+    """Make the environment of several lanes, and run the tools without which tests are skipped."""
+    extras = [group for group in groups if group.startswith("tools/")]
+    if step(SHARED, "tools/venv", ".venv", *[group for group in groups if group not in extras]):
         for command in extras:
             say(command)
             subprocess.run([command], stdin=subprocess.DEVNULL)
-        side_by_side(lanes)
 
 
 def main(arguments: list[str]) -> None:
@@ -194,6 +224,8 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if arguments[:1] == ["suite"]:
         suite(*arguments[1:])
+    elif arguments[:1] == ["shared"]:
+        make_shared(arguments[1:])
     elif arguments == ["lint"]:
         lint()
     elif arguments == ["newest"]:
@@ -203,7 +235,7 @@ def main(arguments: list[str]) -> None:
     if failed:
         say("FAILED:" + "".join(f"\n   {title}" for title in failed))
         sys.exit(1)
-    say("all passed")
+    say(PASSED)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,14 @@ VENV = """\
     echo "made $1"
 """
 
-# In place of pytest in one environment: counts the lanes that run at this moment, waits until a second one
+# In place of pytest in one environment: counts the lanes that run at this moment, waits until a third one
 # has been started, and does what the test has put there under the environment's name.
 PYTEST = """\
     venv=$(basename "${0%/bin/python}")
-    echo "$venv $*" >>started
     touch "running.$$"
-    set -- running.*
-    echo $# >>counts
-    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 2 ] || break; sleep 0.01; done
+    ls running.* | wc -l >>counts
+    echo "$venv $*" >>started
+    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 3 ] || break; sleep 0.01; done
     [ ! -e "do$venv" ] || sh "do$venv"
     result=$?
     rm "running.$$"
@@ -75,7 +74,7 @@ def check(tree, *arguments):
     return process.returncode, output
 
 
-def test_every_part_of_the_tests_runs_and_two_at_a_time(tree):
+def test_every_part_of_the_tests_runs_and_three_at_a_time(tree):
     code, output = check(tree, "tests", DEFAULT, "7.7", "8.8", "9.9")
 
     assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
@@ -87,7 +86,7 @@ def test_every_part_of_the_tests_runs_and_two_at_a_time(tree):
         ".venv-7.7 -m pytest -qrs -m not once",
         ".venv-8.8 -m pytest -qrs -m not once",
     ]
-    assert max(map(int, (tree / "counts").read_text().split())) <= 2
+    assert max(map(int, (tree / "counts").read_text().split())) == 3
     assert "\nno chromium\n" in output
     assert "\nno browser\n" in output
     # Of what passed, only that, and what was skipped.
@@ -127,12 +126,42 @@ def test_a_lane_that_is_killed_is_a_failure(tree):
     assert output.endswith("== FAILED:\n   tests on 7.7\n")
 
 
+def test_what_needs_the_shared_environment_waits_for_it_and_the_others_do_not(tree):
+    (tree / "started").touch()
+    slow = """
+        for n in $(seq 2000); do [ "$(wc -l <started)" -lt 2 ] || break; sleep 0.01; done
+        cp started meanwhile
+        """
+    (tree / "tools" / "packages").write_text("#!/bin/sh\n" + slow)
+
+    code, output = check(tree, "tests", DEFAULT, "7.7", "8.8")
+
+    assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
+    assert sorted((tree / "meanwhile").read_text().splitlines()) == [
+        ".venv-7.7 -m pytest -qrs -m not once",
+        ".venv-8.8 -m pytest -qrs -m not once",
+    ]
+
+
+def test_without_the_shared_environment_only_the_others_run(tree):
+    (tree / "started").write_text("two lanes\nwithout a third\n")
+    text = (tree / "tools" / "venv").read_text()
+    (tree / "tools" / "venv").write_text(text + '[ "$1" != .venv ] || { echo "no pip"; exit 1; }\n')
+
+    code, output = check(tree, "lint", "tests", DEFAULT, "7.7")
+
+    assert code == 1
+    assert "no pip" in output
+    assert output.endswith("== FAILED:\n   environment .venv\n")
+    assert (tree / "started").read_text().splitlines()[2:] == [".venv-7.7 -m pytest -qrs -m not once"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_lanes(tree, number):
     (tree / "do.venv").write_text("echo $PPID >>pids; exec tail --pid=$PPID -f /dev/null\n")
     process = start(tree, "tests", DEFAULT)
-    # Two lanes, each of which this program runs by itself.
-    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 2)
+    # Three lanes, each of which this program runs by itself.
+    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 3)
     process.send_signal(number)
 
     output, _ = process.communicate(timeout=40)
@@ -153,7 +182,7 @@ def test_a_lane_whose_environment_cannot_be_made_is_a_failure(tree):
 
 
 def test_lint_that_fails_shows_which_step(tree):
-    (tree / "started").write_text("lint needs no\nsecond lane\n")
+    (tree / "started").write_text("lint needs no\nsecond lane\nand no third\n")
 
     code, output = check(tree, "lint")
 
