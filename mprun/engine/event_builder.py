@@ -331,7 +331,7 @@ class EventBuilder:
             elif planned.task.foreach is not None:
                 # The list of its items was empty.
                 result, kind = [], "json"
-        flaky = is_flaky(planned, instruction.outcome, instruction.attempts)
+        flaky = is_flaky(planned, instruction.outcome, instruction.attempts - instruction.lost)
         reason = FLAKY if flaky and self._plan.fails_if_flaky(planned.task) else redact(instruction.reason)
         return events.TaskFinished(
             time=self._time,

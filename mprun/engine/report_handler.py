@@ -115,6 +115,8 @@ class ReportHandler:
             # It has not ended, and never may.
             failed = AttemptResult(succeeded=False, reason="could not be stopped", lost_output=True)
             return self._scheduler.handle_exited(number, failed, now)
+        if report.unseen:
+            return self._scheduler.handle_host_lost(number, words, now)
         if code is None:
             return self._scheduler.handle_exit_unknown(number, words, now)
         result = self._attempt_result(report, words)
@@ -144,7 +146,7 @@ class ReportHandler:
     def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
         number, now = report.key[0], self._clock.timed(report.clock)
         if report.unseen:
-            return self._scheduler.handle_exit_unknown(number, report.message, now)
+            return self._scheduler.handle_host_lost(number, report.message, now)
         result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
         return self._scheduler.handle_exited(number, result, now)
 
@@ -153,7 +155,10 @@ class ReportHandler:
         return []
 
     def _handle_start_cancelled(self, report: StartCancelled) -> list[Instruction]:
-        return self._scheduler.handle_start_cancelled(report.key[0], self._clock.timed(report.clock))
+        number, now = report.key[0], self._clock.timed(report.clock)
+        if report.host_lost:
+            return self._scheduler.handle_host_lost(number, "", now, began=False)
+        return self._scheduler.handle_start_cancelled(number, now)
 
     def _handle_lost(self, report: ExecutorLost) -> list[Instruction]:
         self.failure = f"the main process was lost: {report.how}"

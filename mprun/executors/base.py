@@ -171,10 +171,14 @@ class NotStarted(Frozen):
 
 
 class StartCancelled(Frozen):
-    """An attempt will not be started: it was cancelled, or one that it depends on has not succeeded."""
+    """An attempt will not be started: it was cancelled, or one that it depends on has not succeeded.
+
+    With `host_lost`, it was to start on a host that is lost, and has not begun.
+    """
 
     key: AttemptKey
     clock: float
+    host_lost: bool = False
 
 
 class Suspended(Frozen):

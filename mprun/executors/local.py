@@ -289,7 +289,7 @@ def _report(kind: str, *facts: Any) -> Report:
         facts = (*facts, None, "")
     elif kind == "started":
         facts = (*facts, "")
-    elif kind == "not_started":
+    elif kind in ("not_started", "start_cancelled"):
         facts = (*facts, False)
     return _REPORTS[kind].from_tuple(facts)
 

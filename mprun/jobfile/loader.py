@@ -237,6 +237,7 @@ class JobLoader:
             max_parallel=raw.get("max_parallel"),
             fail_fast=bool(raw.get("fail_fast", False)),
             flaky=raw.get("flaky") or "pass",
+            on_host_lost=raw.get("on_host_lost") or "fail",
             timeout=optional_seconds(raw.get("timeout")),
             resources=self._tokens,
             params={

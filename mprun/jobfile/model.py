@@ -255,6 +255,7 @@ class Job(Frozen):
     max_parallel: int | None = None
     fail_fast: bool = False
     flaky: str = "pass"
+    on_host_lost: str = "fail"
     timeout: float | None = None
     resources: dict[str, int]
     params: dict[str, Any]

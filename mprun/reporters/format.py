@@ -15,6 +15,7 @@ _REASONS = {
     "fail_fast": "fail-fast: another task failed",
     "internal_error": "internal error of mprun",
     "flaky": "flaky, which fails the run",
+    "host_lost": "its host was lost",
     "log_limit": "log limit",
     "not_ready": "not ready in time",
     "record_write_failed": "the record could not be written",

@@ -16,7 +16,7 @@ from mprun.record.copies import without_copy
 from mprun.record.events import TaskFinished, TaskRetrying
 from mprun.reporters.format import format_duration, format_reason, plural
 from mprun.reporters.table import MAX_ROWS, error_words, orphans_of, with_item
-from mprun.scheduling.retry import FLAKY
+from mprun.scheduling.retry import FLAKY, HOST_LOST, RESTART, RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # SGR codes: a failure is red, the others yellow.
 FAIL_STYLE, OTHER_STYLE = "1;31", "33"
 _HEAD_WIDTH = 10
+# What other attempts than retries are called.
+_HEADS = {RESTART: "RESTART", HOST_LOST: "RERUN"}
 # No one would read more pids.
 _MAX_PIDS = 5
 
@@ -55,16 +57,17 @@ class Incidents:
 
     def _another_attempt(self, event: TaskRetrying, task: TaskState) -> tuple[str, str]:
         number = str(event.attempt - 1)
-        if event.reason != "restart":
+        if event.reason == RETRY:
             # The instances of a `foreach` over a result, `fetch[0]`, are not known before the run, nor are
             # copies that are added during it.
             task_name = without_copy(event.task)
             names = (event.task, event.task.rpartition("[")[0], task_name, task_name.rpartition("[")[0])
             limit = next((self._retries[name] for name in names if name in self._retries), 0)
             number += f"/{limit}" if limit else ""
-        head = f"{'RESTART' if event.reason == 'restart' else 'RETRY'} {number} "
+        head = f"{_HEADS.get(event.reason, 'RETRY')} {number} "
         again = f"again in {_delay(event.delay)}" if event.delay else "again at once"
-        return head, f"{_attempt_words(task)}, {again}"
+        ended = format_reason(HOST_LOST) if event.reason == HOST_LOST else _attempt_words(task)
+        return head, f"{ended}, {again}"
 
 
 def _end(event: TaskFinished, task: TaskState) -> tuple[str, str]:

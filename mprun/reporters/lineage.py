@@ -21,6 +21,7 @@ from mprun.record.events import (
 from mprun.reporters.format import format_duration, format_reason, format_size, format_time
 from mprun.reporters.process_names import named_pids
 from mprun.reporters.table import with_item
+from mprun.scheduling.retry import RETRY
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -56,7 +57,7 @@ class Lineage:
             return [f"ready  {event.task}  attempt={event.attempt}"]
         if isinstance(event, TaskRetrying):
             retry = f"retry  {event.task}  attempt={event.attempt} in {format_duration(event.delay)}"
-            return [retry + (" (restart)" if event.reason == "restart" else "")]
+            return [retry + ("" if event.reason == RETRY else f" ({format_reason(event.reason)})")]
         if isinstance(event, TaskJoined):
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in _VERBS:

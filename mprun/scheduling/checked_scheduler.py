@@ -43,6 +43,7 @@ TASK_FACTS = (
     "handle_ready",
     "handle_exited",
     "handle_exit_unknown",
+    "handle_host_lost",
     "handle_start_cancelled",
     "handle_attempt_lost",
     "stop_attempt",

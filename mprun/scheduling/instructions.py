@@ -82,7 +82,7 @@ class Signal(Instruction):
 class ScheduleRetry(Instruction):
     """Record that this attempt follows in `delay` seconds.
 
-    `reason` is `retry`, or `restart` for a daemon.
+    `reason` is `retry`, `restart` for a daemon, or `host_lost`.
     """
 
     attempt: int
@@ -91,11 +91,12 @@ class ScheduleRetry(Instruction):
 
 
 class Finish(Instruction):
-    """Record the outcome of a task; each task has one."""
+    """Record the outcome of a task; each task has one. `lost` of the attempts were lost with their hosts."""
 
     outcome: str
     attempts: int
     reason: str
+    lost: int = 0
 
 
 class Join(Instruction):

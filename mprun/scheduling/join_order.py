@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import Instruction, Join
 from mprun.scheduling.plan import PlannedJoin
+from mprun.scheduling.task_run import NEVER_RAN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from mprun.scheduling.plan import Plan
 
-
-_NEVER_RAN = (Outcome.SKIPPED, Outcome.CANCELLED)
 
 # So many instances of a group get an entry of their own at a time.
 _INSTANCES_AT_ONCE = 1000
@@ -110,7 +108,7 @@ class JoinOrder:
                     break
                 if self._flags[task] & _IMPLICIT:
                     self._order.append(PlannedJoin(task=task))
-            elif not self._flags[task] & _COLLECTED and outcomes[task] not in _NEVER_RAN:
+            elif not self._flags[task] & _COLLECTED and outcomes[task] not in NEVER_RAN:
                 self._flags[task] |= _COLLECTED
                 self._joined += 1
                 joins.append(Join(task=task, position=self._joined, of=self._of))

@@ -20,6 +20,8 @@ FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT)
 # Why there is another attempt: a failure is retried, a daemon is restarted.
 RETRY = "retry"
 RESTART = "restart"
+# It runs again, because its host was lost.
+HOST_LOST = "host_lost"
 
 # The reason of a task that succeeded after it was retried, if that fails the run.
 FLAKY = "flaky"
@@ -60,11 +62,12 @@ def reason_for_another(task: Task, outcome: str, attempts: int, result: AttemptR
     """
     failed = outcome in FAILURES
     if task.restart == "never":
-        return RETRY if failed and _allows(task.retry, attempts, result) else None
+        return RETRY if failed and allows(task.retry, attempts, result) else None
     return RESTART if failed or (task.restart == "always" and outcome == Outcome.SUCCEEDED) else None
 
 
-def _allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
+def allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
+    """Whether another attempt follows this failure, by these rules."""
     if attempts > retry.retries:
         return False
     if not retry.exceptions and not retry.exit_codes:
@@ -73,7 +76,7 @@ def _allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
 
 
 def is_flaky(planned: PlannedTask, outcome: str | None, attempts: int) -> bool:
-    """Whether a task with this outcome succeeded only after it was retried, in this run."""
+    """Whether a task succeeded only after it was retried, in this run; lost attempts do not count."""
     # Most tasks have one attempt.
     return (
         attempts > 1

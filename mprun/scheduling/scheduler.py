@@ -12,7 +12,16 @@ from mprun.scheduling.dispatch import MAX_TAKEN, Dependents, Dispatcher, Release
 from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady, ScheduleRetry
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
-from mprun.scheduling.task_run import DISPATCHED, PAUSED, PENDING, READY, RUNNING, TaskRun, TaskRuns
+from mprun.scheduling.task_run import (
+    DISPATCHED,
+    PAUSED,
+    PENDING,
+    READY,
+    RUNNING,
+    WAITING,
+    TaskRun,
+    TaskRuns,
+)
 from mprun.scheduling.termination import Cancellation, Termination
 from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
 from mprun.scheduling.verdict import TaskEnds
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from mprun.scheduling.group_expansion import GroupExpansion
+    from mprun.scheduling.losses import Losses
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.retry import AttemptResult
     from mprun.scheduling.task_run import Key
@@ -108,7 +118,7 @@ class Scheduler:
         flaky = {
             one.number: self._plan.fails_if_flaky(one.task)
             for one in self._task_runs.all
-            if retry.is_flaky(one.planned, self.outcomes[one.number], one.attempts)
+            if retry.is_flaky(one.planned, self.outcomes[one.number], one.attempts - one.lost)
         }
         return TaskEnds(
             tasks=self._task_runs.planned(),
@@ -167,7 +177,8 @@ class Scheduler:
         """The executor is gone; of the tasks in `unstarted()`, `began` have begun all the same."""
         self._task_runs.now = now
         self._add_all_instances()
-        self._termination.abandon(reason, began)
+        self._termination.abandon(reason)
+        self._losses().lose_all(reason, began)
         return self._decide()
 
     def handle_attempt_lost(
@@ -178,7 +189,7 @@ class Scheduler:
         if task_run.state not in DISPATCHED or task_run.attempts != attempt:
             return []
         self._task_runs.now = now
-        self._termination.lose(task_run, reason, began=began)
+        self._losses().lose(task_run, reason, began=began)
         return self._decide_after(task_run)
 
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
@@ -287,8 +298,13 @@ class Scheduler:
         self._dispatcher.release(task_run)
         again = None
         if self._termination.end_reason is None and not task_run.stopped_by_user:
-            again = retry.reason_for_another(task_run.task, outcome, task_run.attempts, result)
-        if again == retry.RESTART and task_run.was_never_ready(now):
+            again = retry.reason_for_another(task_run.task, outcome, task_run.counted, result)
+        return self._continue(task_run, outcome, reason, again, result)
+
+    def _continue(
+        self, task_run: TaskRun, outcome: str, reason: str, again: str | None, result: AttemptResult
+    ) -> list[Instruction]:
+        if again == retry.RESTART and task_run.was_never_ready(self._task_runs.now):
             # Otherwise tasks that depend on it being ready would wait without end.
             again, outcome, reason = None, Outcome.FAILED, never_ready_reason(result)
         if again is not None:
@@ -296,6 +312,30 @@ class Scheduler:
         else:
             self._finish(task_run, outcome, reason)
         return self._decide_after(task_run)
+
+    def handle_host_lost(
+        self, task: int, reason: str, now: float, *, began: bool = True
+    ) -> list[Instruction]:
+        """An attempt was lost with its host: no one saw how it ended, unless it never `began`."""
+        self._task_runs.now = now
+        self._join_order.was_started(task)
+        task_run, losses = self._task_runs.all[task], self._losses()
+        if not began:
+            if (end := losses.lose_start(task_run)) is not None:
+                self._finish(task_run, *end)
+            return self._decide_after(task_run)
+        is_ending = self._termination.end_reason is not None
+        again = losses.lose_with_host(task_run, self._plan.job.on_host_lost, is_ending=is_ending)
+        if task_run.state is not WAITING:
+            result = retry.AttemptResult(succeeded=False, reason=reason)
+            return self._continue(task_run, Outcome.UNKNOWN, reason, again, result)
+        return self._decide_after(task_run)
+
+    def _losses(self) -> Losses:
+        # Few runs have any.
+        from mprun.scheduling.losses import Losses
+
+        return Losses(self._task_runs, self._dispatcher, self._join_order, self._released)
 
     def handle_exit_unknown(self, task: int, reason: str, now: float) -> list[Instruction]:
         """An attempt has ended, and its exit status is unknown."""
@@ -407,7 +447,7 @@ class Scheduler:
     def _pause(self, task_run: TaskRun, outcome: str, reason: str, again: str) -> None:
         """Wait for the next attempt, without a slot."""
         task_run.pause(outcome, reason, self._task_runs.now)
-        count = task_run.unstable_attempts if again == retry.RESTART else task_run.attempts
+        count = task_run.unstable_attempts if again == retry.RESTART else max(1, task_run.counted)
         delay = retry.delay(retry.delays(task_run.task), count, self._random)
         attempt = task_run.attempts + 1
         self._instructions.append(

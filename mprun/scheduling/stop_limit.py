@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.frozen import Frozen
-from mprun.scheduling.termination import StopOrder
+from mprun.scheduling.stop_order import StopOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

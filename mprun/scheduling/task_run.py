@@ -61,6 +61,11 @@ Key = tuple[int, ...]
 # The reason of a task that is skipped by its own condition, whether that is known before the run or not.
 WHEN_IS_FALSE = "`when` is false"
 
+# The reason of a task that may have begun on a host that was lost, and did not start again.
+ITS_HOST_LOST = "its host was lost"
+# The outcomes of tasks without an attempt.
+NEVER_RAN = (Outcome.SKIPPED, Outcome.CANCELLED)
+
 # A daemon that is restarted and has never been ready gets at least this many attempts.
 MIN_ATTEMPTS_TO_BE_READY = 3
 
@@ -86,7 +91,8 @@ class TaskRun:
     `unstable_attempts` counts the attempts since one was stable. With `stopped_by_user` no further
     attempt starts. `skipped_by_when` says why the task was skipped. `ready_at` is when the present
     attempt lacked nothing but a slot and tokens, `queued_in` the pass of the ready queue in which that was,
-    `lacked` the tokens for which it waited.
+    `lacked` the tokens for which it waited. `lost` counts the attempts that were lost with their hosts,
+    `replaced` those of them that `retry` does not count.
     """
 
     __slots__ = (
@@ -95,6 +101,7 @@ class TaskRun:
         "has_started",
         "key",
         "lacked",
+        "lost",
         "number",
         "pending_outcome",
         "planned",
@@ -102,6 +109,7 @@ class TaskRun:
         "queued_in",
         "ready_at",
         "ready_attempt",
+        "replaced",
         "skipped_by_when",
         "started_at",
         "state",
@@ -123,7 +131,7 @@ class TaskRun:
         self.attempts = self.ready_attempt = self.unstable_attempts = 0
         self.has_started = self.stopped_by_user = self.skipped_by_when = False
         self.started_at = self.first_started_at = self.ready_at = 0.0
-        self.queued_in = 0
+        self.queued_in = self.lost = self.replaced = 0
         self.lacked = ""
         self.stop_reason: str | None = None
         self.pending_outcome: tuple[str, str] | None = None
@@ -189,7 +197,7 @@ class TaskRun:
         self.attempts -= 1
 
     def wait(self) -> None:
-        """The held start was cancelled, and a condition is not met yet."""
+        """The held start was cancelled or lost, and a condition is not met yet."""
         self.state = WAITING
 
     def start(self, now: float) -> bool:
@@ -226,13 +234,20 @@ class TaskRun:
         was_stable = self.state is RUNNING and now - self.started_at >= STABLE_AFTER
         self.unstable_attempts = 1 if was_stable else self.unstable_attempts + 1
 
+    def lose_attempt(self, *, replaced: bool) -> None:
+        """The attempt is over, because its host was lost; `pause`, `wait` or `finish` follows."""
+        self.unstable_attempts += 1
+        self.lost += 1
+        self.replaced += replaced
+
     def pause(self, outcome: str, reason: str, now: float) -> None:
         """The next attempt follows after a delay; this outcome is the task's if it never starts.
 
         A daemon that was up and is restarted has not failed, because the next attempt was to repair that.
         """
         was_up = self.is_ready if self.task.ready is not None else now - self.started_at >= STABLE_AFTER
-        if self.task.restart != "never" and self.state is RUNNING and was_up and outcome in FAILURES:
+        failed = outcome in FAILURES or outcome == Outcome.UNKNOWN
+        if self.task.restart != "never" and self.state is RUNNING and was_up and failed:
             outcome, reason = Outcome.STOPPED, f"{reason}, before its next start"
         self.state, self.pending_outcome = PAUSED, (outcome, reason)
 
@@ -242,6 +257,11 @@ class TaskRun:
         self.skipped_by_when = skipped_by_when
 
     # ---- questions
+
+    @property
+    def counted(self) -> int:
+        """How many of its attempts `retry` counts."""
+        return self.attempts - self.replaced
 
     @property
     def is_ready(self) -> bool:
@@ -313,12 +333,23 @@ class TaskRuns:
         return max(0.0, task_run.started_at - task_run.ready_at), task_run.lacked
 
     def finish(self, task_run: TaskRun, outcome: str, reason: str, *, skipped_by_when: bool = False) -> None:
-        """Give a task its outcome; `announce_outcome` informs its dependents."""
+        """Give a task its outcome; `announce_outcome` informs its dependents.
+
+        A task that gets no other attempt after one on a lost host may have run.
+        """
+        if task_run.lost and outcome in NEVER_RAN:
+            outcome, reason = Outcome.UNKNOWN, ITS_HOST_LOST
         task_run.finish(skipped_by_when=skipped_by_when)
         self.outcomes[task_run.number] = outcome
         self.unfinished -= not task_run.task.daemon
         self._instructions.append(
-            Finish(task=task_run.number, outcome=outcome, attempts=task_run.attempts, reason=reason)
+            Finish(
+                task=task_run.number,
+                outcome=outcome,
+                attempts=task_run.attempts,
+                reason=reason,
+                lost=task_run.lost,
+            )
         )
 
     def is_cancelled(self, task_run: TaskRun) -> bool:

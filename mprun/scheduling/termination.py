@@ -18,11 +18,12 @@ from mprun.scheduling.task_run import DISPATCHED, PENDING, RUNNING
 from mprun.scheduling.timers import ATTEMPT_TIMEOUT, KILL, READY_TIMEOUT, RUN_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from mprun.scheduling.dispatch import Dispatcher
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.ready_queue import ReadyQueue
+    from mprun.scheduling.stop_order import StopOrder
     from mprun.scheduling.task_run import TaskRun, TaskRuns
     from mprun.scheduling.timers import Timers
 
@@ -65,7 +66,7 @@ class Termination:
         # The tasks that are to be asked once they wait for no other, and why.
         self._due: dict[int, str] = {}
         # Of all tasks that are being stopped: who waits for whom, and which ones started last.
-        self._order = StopOrder((), task_runs.needs_of)
+        self._order: StopOrder | None = None
         self._ranks: dict[int, int] = {}
         # The tasks that have just been found to wait for no other, and those whose attempt is killed.
         self._free: list[int] = []
@@ -94,27 +95,11 @@ class Termination:
             self._cancellation.end_run(reason)
             self._cancellation.finish_more()
 
-    def abandon(self, reason: str, began: Collection[int]) -> None:
-        """The executor is gone, and every attempt with it; of those without a process, `began` have begun."""
+    def abandon(self, reason: str) -> None:
+        """The executor is gone, and every attempt with it."""
         self.cancel_pending(reason)
         self._cancellation.finish_all()
         self._due.clear()
-        for task_run in self._task_runs.all:
-            if task_run.state in DISPATCHED:
-                self.lose(task_run, reason, began=task_run.number in began)
-
-    def lose(self, task_run: TaskRun, reason: str, *, began: bool) -> None:
-        """Finish a task whose attempt was lost with the executor, or with its report."""
-        never_began = task_run.state is not RUNNING and not began
-        self._join_order.was_started(task_run.number)
-        if never_began:
-            task_run.cancel_attempt()
-        self._dispatcher.release(task_run)
-        if never_began:
-            end = task_run.pending_outcome or (Outcome.CANCELLED, reason)
-        else:
-            end = (Outcome.UNKNOWN, reason)
-        self._task_runs.finish(task_run, *end)
 
     # ---- several attempts, in order
 
@@ -140,7 +125,11 @@ class Termination:
             if task_run.stop_reason is not None or task_run.number in self._due
         ]
         self._ranks = {number: rank for rank, number in enumerate(stopping)}
-        self._order = StopOrder(self._ranks.keys() - self._killed, self._task_runs.needs_of)
+        if self._ranks or self._order is not None:
+            # Most runs end by themselves.
+            from mprun.scheduling.stop_order import StopOrder
+
+            self._order = StopOrder(self._ranks.keys() - self._killed, self._task_runs.needs_of)
         self.has_order = bool(self._order or self._killed)
 
     def handle_over(self, task_run: TaskRun, now: float) -> None:
@@ -148,14 +137,21 @@ class Termination:
         number = task_run.number
         self._due.pop(number, None)
         self._killed.discard(number)
-        self._free += self._order.release(number)
+        self._release(number)
         self._ask_free(now)
         self.has_order = bool(self._order or self._killed)
+
+    def _release(self, number: int) -> None:
+        if self._order is not None:
+            self._free += self._order.release(number)
 
     def _ask_free(self, now: float) -> None:
         """Ask the tasks that wait no longer, the last started one first; each kill may free others."""
         while self._free:
-            free = [n for n in self._free if n in self._due and not self._order.must_wait(n)]
+            order = self._order
+            free = [
+                n for n in self._free if n in self._due and not (order is not None and order.must_wait(n))
+            ]
             self._free.clear()
             for number in sorted(free, key=self._ranks.__getitem__):
                 task_run, reason = self._task_runs.all[number], self._due.pop(number)
@@ -227,7 +223,7 @@ class Termination:
         if signal == KILL_SIGNAL:
             self._killed.add(task)
             self.has_order = True
-            self._free += self._order.release(task)
+            self._release(task)
 
 
 class Cancellation:
@@ -286,76 +282,3 @@ class Cancellation:
             return False
         self._task_runs.finish(task_run, *(task_run.pending_outcome or (Outcome.CANCELLED, reason)))
         return True
-
-
-class StopOrder:
-    """The tasks that are being stopped, by number, and which of them wait for which.
-
-    A task waits for every other one of them that depends on it, directly or through any tasks in
-    between, until that one is released: it has ended, or it is killed. `needs` returns the tasks
-    that a task depends on; there must be no cycle.
-    """
-
-    def __init__(self, stopping: Iterable[int], needs: Callable[[int], Iterable[int]]) -> None:
-        self._stopping = set(stopping)
-        # Of the stopping tasks and all that they depend on: what each depends on, and how many of
-        # them depend on it and are not released. The others are released together with the last of these.
-        self._needs: dict[int, tuple[int, ...]] = {}
-        self._dependents: dict[int, int] = {}
-        found = list(self._stopping)
-        while found:
-            number = found.pop()
-            if number in self._needs:
-                continue
-            self._needs[number] = tuple(needs(number))
-            for need in self._needs[number]:
-                self._dependents[need] = self._dependents.get(need, 0) + 1
-                if need not in self._needs:
-                    found.append(need)
-
-    def __bool__(self) -> bool:
-        """Whether a task is not released yet."""
-        return bool(self._stopping)
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether a task waits for another."""
-        return any(map(self.must_wait, self._stopping))
-
-    def must_wait(self, number: int) -> bool:
-        """Whether a task waits for another."""
-        return self._dependents.get(number, 0) > 0
-
-    def release(self, number: int) -> list[int]:
-        """A task has ended, or is killed: the stopping tasks that wait no longer."""
-        if number not in self._stopping:
-            return []
-        self._stopping.discard(number)
-        free: list[int] = []
-        released = [] if self.must_wait(number) else [number]
-        while released:
-            for need in self._needs[released.pop()]:
-                self._dependents[need] -= 1
-                if not self._dependents[need]:
-                    (free if need in self._stopping else released).append(need)
-        return free
-
-    def longest(self, grace: Callable[[int], float]) -> float:
-        """The seconds after which all are released at the latest, if each uses up its grace from now on.
-
-        It is the sum of the graces along the longest path.
-        """
-        waiting = dict(self._dependents)
-        begins: dict[int, float] = {}
-        longest = 0.0
-        released = [number for number in self._needs if not waiting.get(number)]
-        while released:
-            number = released.pop()
-            end = begins.get(number, 0.0) + (grace(number) if number in self._stopping else 0.0)
-            longest = max(longest, end)
-            for need in self._needs[number]:
-                begins[need] = max(begins.get(need, 0.0), end)
-                waiting[need] -= 1
-                if not waiting[need]:
-                    released.append(need)
-        return longest

@@ -42,6 +42,7 @@ TRANSITIONS: dict[tuple[TaskState, str], TaskState] = {
     (HELD, "release_hold"): STARTING,
     (HELD, "ask_to_end"): HELD,
     (HELD, "cancel_attempt"): HELD,
+    (HELD, "lose_attempt"): HELD,
     (HELD, "wait"): WAITING,
     (HELD, "finish"): FINISHED,
     (STARTING, "start"): RUNNING,
@@ -49,12 +50,14 @@ TRANSITIONS: dict[tuple[TaskState, str], TaskState] = {
     (STARTING, "cancel_attempt"): STARTING,
     (STARTING, "become_ready"): READY,
     (STARTING, "end_attempt"): STARTING,
+    (STARTING, "lose_attempt"): STARTING,
     (STARTING, "pause"): PAUSED,
     (STARTING, "finish"): FINISHED,
     # A running attempt.
     (RUNNING, "accept_readiness"): RUNNING,
     (RUNNING, "ask_to_end"): RUNNING,
     (RUNNING, "end_attempt"): RUNNING,
+    (RUNNING, "lose_attempt"): RUNNING,
     (RUNNING, "pause"): PAUSED,
     (RUNNING, "finish"): FINISHED,
     # Between two attempts.

@@ -39,7 +39,7 @@ class Model:
         self.group_of, self.instances = {}, {}
         # So many tasks are recorded: those of the plan, and instances that were added.
         self.recorded = len(plan.tasks)
-        self.attempts = Counter()
+        self.attempts, self.lost_attempts = Counter(), Counter()
         # The tasks with a dispatched attempt, and those with a process, with the time of its start.
         self.live, self.alive, self.first_start = set(), {}, {}
         # Why the present attempt was asked to end, and when.
@@ -335,15 +335,33 @@ class Model:
         assert instruction.delay >= 0
         if instruction.reason == "retry":
             assert task.restart == "never"
-            assert instruction.attempt <= task.retry.retries + 1, "more attempts than it has"
+            assert self.counted(instruction.task) <= task.retry.retries, "more attempts than it has"
             assert last_outcome in FAILURES
+        elif instruction.reason == "host_lost":
+            assert task.restart == "never"
+            assert last_outcome == "unknown"
+            assert self.may_run_again_after_loss(instruction.task), "more attempts than it has"
         else:
             assert instruction.reason == "restart"
-            assert last_outcome in FAILURES or (last_outcome == "succeeded" and task.restart == "always")
+            lost = last_outcome == "unknown" and self.lost_attempts[instruction.task]
+            assert (
+                lost or last_outcome in FAILURES or (last_outcome == "succeeded" and task.restart == "always")
+            )
             assert task.restart != "never"
             assert not self.was_never_ready(instruction.task), "restarted, though never ready in time"
             assert instruction.delay <= 60 or task.retry.delay
         self.due[instruction.task] = self.now + instruction.delay
+
+    def counted(self, number):
+        """The attempts that `retry` counts."""
+        rerun = self.plan.job.on_host_lost == "rerun"
+        return self.attempts[number] - (min(3, self.lost_attempts[number]) if rerun else 0)
+
+    def may_run_again_after_loss(self, number):
+        if self.plan.job.on_host_lost == "rerun" and self.lost_attempts[number] <= 3:
+            return True
+        retry = self.task(number).retry
+        return self.counted(number) <= retry.retries and not retry.exit_codes
 
     def check_finish(self, number, finish):
         outcome, planned = finish.outcome, self.tasks[number]
@@ -365,11 +383,13 @@ class Model:
             assert number in self.resolve_failed | self.empty, "an outcome without an attempt"
         else:
             hopeless = (
-                outcome == "failed" and finish.reason == "not ready, exit" and self.was_never_ready(number)
+                outcome == "failed"
+                and finish.reason in ("not ready, exit", "not ready, its host was lost")
+                and self.was_never_ready(number)
             )
             healing = planned.task.restart != "never" and self.was_up[number]
             if healing and outcome == "stopped":
-                assert self.last_outcomes[number] in (*FAILURES, "stopped"), (
+                assert self.last_outcomes[number] in (*FAILURES, "stopped", "unknown"), (
                     "stopped though it had ended well"
                 )
             else:
@@ -406,7 +426,7 @@ class Model:
             return
         elif outcome in FAILURES:
             assert task.restart == "never", "not restarted"
-            assert self.attempts[number] > task.retry.retries or task.retry.exit_codes, "not retried"
+            assert self.counted(number) > task.retry.retries or task.retry.exit_codes, "not retried"
         else:
             assert outcome != "succeeded" or task.restart != "always", "not restarted"
 

@@ -95,6 +95,7 @@ def random_plan(random):
         skipped={name for name in names if random.random() < many_skipped},
         resources=TOKENS,
         fail_fast=random.random() < 0.1,
+        on_host_lost=random.choice(["fail", "rerun"]),
         timeout=random.choice([None, None, None, random.random() * (20 + count)]),
     )
     # Tasks were marked as skipped after the job was planned.

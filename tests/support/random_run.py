@@ -142,8 +142,13 @@ class RandomRun:
             self.model.attempts[task] -= 1
             self.carry_out(scheduler.handle_start_cancelled(task, self.now))
         elif what == "started":
-            if random.random() < 0.01:
+            chance = random.random()
+            if chance < 0.01:
                 self.end(task, AttemptResult(succeeded=False, reason="could not be started"))
+            elif chance < 0.02:
+                self.end(task, None, host_lost=True)
+            elif chance < 0.03:
+                self.lose_start(task)
             else:
                 self.begin(task)
         elif what == "ready":
@@ -153,6 +158,9 @@ class RandomRun:
             assert not due or task in self.model.ready_now, "it is ready, but is not marked as ready"
         elif task in self.model.alive:
             code = random.choice([0, 0, 0, 0, 1, 2])
+            if random.random() < 0.03:
+                self.end(task, None, host_lost=True)
+                return
             lost = random.random() < 0.01
             self.end(
                 task, None if lost else AttemptResult(succeeded=code == 0, reason="exit", exit_code=code)
@@ -166,7 +174,25 @@ class RandomRun:
             self.at(random.random() * 3, "ready", task)
         self.carry_out(self.scheduler.handle_started(task, self.now))
 
-    def end(self, task, result):
+    def lose_start(self, task):
+        """Its host is lost, and the attempt is known not to have begun."""
+        self.with_slot.discard(task)
+        self.update_held((task, self.model.attempts[task]))
+        self.model.release(task)
+        self.model.attempts[task] -= 1
+        self.launch()
+        self.carry_out(self.scheduler.handle_host_lost(task, "", self.now, began=False))
+
+    def lose_held(self, key):
+        """Take some of the held attempts that wait for this one, which has just been lost with its host."""
+        lost = [task for task, after in self.held.items() if key in after and self.random.random() < 0.5]
+        for task in lost:
+            self.queue.remove(task)
+            self.held.pop(task)
+            self.update_held((task, self.model.attempts[task]))
+        return lost
+
+    def end(self, task, result, *, host_lost=False):
         self.with_slot.discard(task)
         if result is not None:
             result = result.replace(asked=task in self.signalled)
@@ -174,12 +200,20 @@ class RandomRun:
         key = task, self.model.attempts[task]
         ran = self.now - self.model.alive.get(task, self.now)
         self.model.attempt_ended(task, result)
+        lost_too = self.lose_held(key) if host_lost else []
         if result is None:
             self.update_held(key)
         else:
             self.update_held(key, result.exit_code, asked=result.asked, seconds=ran)
         self.launch()
-        if result is None:
+        if host_lost:
+            self.model.lost_attempts[task] += 1
+            self.carry_out(self.scheduler.handle_host_lost(task, "its host was lost", self.now))
+            for other in lost_too:
+                self.model.attempt_ended(other, None)
+                self.model.lost_attempts[other] += 1
+                self.carry_out(self.scheduler.handle_host_lost(other, "its host was lost", self.now))
+        elif result is None:
             self.carry_out(self.scheduler.handle_exit_unknown(task, "exit status unknown", self.now))
         else:
             self.carry_out(self.scheduler.handle_exited(task, result, self.now))

@@ -44,6 +44,7 @@ params:
   token: {secret: true}
 env: {PORT: "8080"}
 flaky: fail
+on_host_lost: rerun
 env_file: .env
 cwd: .
 pythonpath: [src, lib]

@@ -245,6 +245,7 @@ def test_json_document_has_everything_of_the_plan():
             "start_method",
             "fail_fast",
             "flaky",
+            "on_host_lost",
             "timeout",
             "max_parallel",
             "cpus",

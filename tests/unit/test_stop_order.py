@@ -8,7 +8,7 @@ from support.scheduling import Run
 
 from mprun.jobfile.model import Ready, Retry, Stop
 from mprun.scheduling.stop_limit import StopLimit, stop_limit_by_name
-from mprun.scheduling.termination import StopOrder
+from mprun.scheduling.stop_order import StopOrder
 
 # A client, a web server with its worker, and their database: services that depend on each other.
 SERVICES = {"db": (), "web": ("db:started",), "worker": ("db:started",), "client": ("web:started",)}

@@ -66,7 +66,14 @@ def stop_a_task_that_is_starting():
     assert run.stopped("a") == ["cancel start a"]
 
 
+def lose_a_held_start():
+    run = Run(plan({"a": (), "b": ("a",)}), held=1).started("a")
+    run.apply(run.scheduler.handle_host_lost(1, "its host was lost", 1.0))
+    assert run.outcome("b") == "unknown"
+
+
 SCENARIOS = (
+    lose_a_held_start,
     stop_a_task_that_is_starting,
     reuse_an_outcome,
     cancel_a_start_whose_dependency_has_succeeded_in_the_meantime,

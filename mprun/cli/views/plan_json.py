@@ -61,6 +61,7 @@ def _of_job(plan: Plan) -> dict[str, Any]:
         "start_method": plan.start_method,
         "fail_fast": plan.job.fail_fast,
         "flaky": plan.flaky or plan.job.flaky,
+        "on_host_lost": plan.job.on_host_lost,
         "timeout": plan.job.timeout,
         "max_parallel": plan.max_parallel,
         "cpus": plan.cpus,

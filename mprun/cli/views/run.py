@@ -30,6 +30,7 @@ from mprun.reporters.format import (
     truncate,
 )
 from mprun.reporters.process_names import named_pids
+from mprun.scheduling.retry import HOST_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,7 +262,10 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
     if exited.lost_output:
         yield f"its log was truncated: at least {plural(exited.lost_output, 'byte')} lost"
     if attempt.retrying is not None:
-        verb = "restarted" if attempt.retrying.reason == "restart" else "retried"
+        reason = attempt.retrying.reason
+        if reason == HOST_LOST:
+            yield format_reason(reason)
+        verb = "restarted" if reason == "restart" else "retried"
         yield f"{verb} after {format_duration(attempt.retrying.delay)}"
 
 

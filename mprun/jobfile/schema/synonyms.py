@@ -29,6 +29,7 @@ SYNONYMS = {
     "max_parallel": ("parallel", "workers", "max_workers", "concurrency", "max_concurrency", "pool"),
     "memory": ("mem", "max_memory", "ram"),
     "name": ("id", "task", "label", "title"),
+    "on_host_lost": ("on_worker_lost", "host_lost", "on_node_failure"),
     "params": ("parameters", "inputs", "variables", "vars", "arguments", "args"),
     "pythonpath": ("path", "sys_path", "python_path", "import_path"),
     "ready": ("healthcheck", "health_check", "readiness", "probe", "health"),
