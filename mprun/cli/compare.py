@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,8 @@ from mprun.record.comparison import DURATION, MEMORY
 from mprun.record.comparison import compare as compare_states
 from mprun.record.history import is_run_of
 from mprun.record.line_format import MAX_FIRST_LINE
-from mprun.record.log_difference import LogComparer
+from mprun.record.log_difference import LogComparer, checkouts
+from mprun.record.moved_path import started_here
 from mprun.record.run_list import list_runs
 from mprun.record.samples import Samples, read_samples
 from mprun.record.volatile import masker
@@ -48,8 +50,13 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
     else:
         after = read_run(state_dir, None)
         before = read_run_in(_run_before(state_dir, *after))
+    place = os.path.abspath(state_dir)
+    for _, state in (before, after):
+        if state.started is not None:
+            state.started = started_here(state.started, place)
+    mask = masker((), checkouts(before[1], after[1]))
     comparison = compare_states(
-        before[1], after[1], end_words(masker(())), _samples(state_dir, after[0].run_id, after[1])
+        before[1], after[1], end_words(mask), _samples(state_dir, after[0].run_id, after[1])
     )
     logs = LogComparer(before, after)
     both = [name for name in after[1].known_names() if name in before[1].tasks]
@@ -66,13 +73,15 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
 
 def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> RunDirectory:
     """The newest run of the same job file that is older than this one."""
-    file, job = (state.started.file, state.started.job) if state.started else ("", "")
+    place = os.path.abspath(state_dir)
+    started = state.started and started_here(state.started, place)
+    file, job = (started.file, started.job) if started else ("", "")
     for earlier in list_runs(state_dir):
         if earlier.run_id >= directory.run_id:
             continue
         try:
             with lock.open_record(earlier) as stream:
-                if is_run_of(stream.readline(MAX_FIRST_LINE), file, job):
+                if is_run_of(stream.readline(MAX_FIRST_LINE), file, place, job):
                     return earlier
         except OSError:
             continue

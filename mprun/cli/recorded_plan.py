@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import TYPE_CHECKING
 
 from mprun import api
 from mprun.cli.job import read_recorded_job
 from mprun.jobfile.model import STANDARD_INPUT_PATH
+from mprun.record.relocate import relocated
 from mprun.record.resume import file_changes
 
 if TYPE_CHECKING:
@@ -27,14 +29,16 @@ def read_plan(state: RunState) -> Plan | None:
 
     The record does not have it. Nothing is imported or started.
     """
-    started = state.started
-    if started is None or started.file == STANDARD_INPUT_PATH:
+    if state.started is None:
+        return None
+    started = relocated(state.started, os.getcwd())
+    if started.file == STANDARD_INPUT_PATH:
         return None
     if max(len(state.tasks), started.tasks) > _MAX_TASKS:
         return None
     if not started.files or not all(_is_file(one) for one in started.files):
         return None
-    changes = file_changes(state)
+    changes = file_changes(started)
     if changes.changed or changes.gone:
         return None
     try:

@@ -20,6 +20,7 @@ from mprun.reporters.report.page import BEGINNING, Report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mprun.record.events import RunStarted
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.estimates import Estimates
     from mprun.scheduling.plan import Plan
@@ -70,7 +71,7 @@ def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
         state,
         joins,
         damage=damage,
-        estimates=_estimates(directory, started.file) if started is not None else None,
+        estimates=_estimates(directory, started) if started is not None else None,
         dependencies=_dependencies(details),
         details=details,
         now=clock.iso(clock.now()),
@@ -102,12 +103,15 @@ def _dependencies(details: TaskDetails) -> tuple[dict[str, list[str]], str]:
     return found, ""
 
 
-def _estimates(directory: RunDirectory, file: str) -> Estimates | None:
+def _estimates(directory: RunDirectory, started: RunStarted) -> Estimates | None:
     """What earlier runs of the job file say of the durations; None if there are none."""
     from mprun.record.history import past_runs
+    from mprun.record.moved_path import path_here
     from mprun.scheduling.estimates import Estimates
 
-    timings = past_runs(directory.state.path, file, before=directory.run_id)
+    state_dir = directory.state.path
+    file = path_here(started.file, started.state_dir, state_dir)
+    timings = past_runs(state_dir, file, before=directory.run_id)
     return Estimates(timings) if timings else None
 
 

@@ -155,10 +155,11 @@ def _find_packed(path: str, state_dir: str, *, quiet: bool) -> tuple[RunDirector
 
 def _here(directory: RunDirectory, state: RunState) -> tuple[RunDirectory, RunState]:
     """A run as it is resumed here: the files of one that ran elsewhere are looked for in this directory."""
-    if state.started is not None and ran_elsewhere(directory):
-        from mprun.record.moved_run import here
+    if state.started is not None and ran_elsewhere(directory, state.started):
+        from mprun.record.moved_run import here, is_where_it_was
 
-        state.started = here(directory.run_id, state.started)
+        if not is_where_it_was(directory, state.started):
+            state.started = here(directory.run_id, state.started)
     return directory, state
 
 
@@ -188,7 +189,7 @@ def _plan(
 
     Reports all mistakes but the last, and raises that.
     """
-    changes = file_changes(state)
+    changes = file_changes(state.started)
     options = {name: value for name, value in earlier.options.items() if name in _PLANNING}
     if "seed" in options and "repeat" not in options:
         # Copies were added as long as there was time: these run again, and no others.

@@ -192,6 +192,7 @@ class EventBuilder:
             job=plan.job.name,
             file=plan.job.path,
             cwd=plan.cwd or os.getcwd(),
+            state_dir=self._directory.state.path,
             host=self._host,
             pid=os.getpid(),
             main_pid=prepared.pid,

@@ -26,9 +26,10 @@ class Event(Frozen):
 class RunStarted(Event):
     """Every target was imported and checked; no task has started yet.
 
-    `pid` is the engine's, `main_pid` the launcher's; `cwd` is the directory of the launcher, None in
-    the record of an older mprun. `at_once` is how many tasks can run at the same time, `cpus` how many
-    cores they can use. `resources` are the tokens of the job, None in the record of an older mprun.
+    `pid` is the engine's, `main_pid` the launcher's; `cwd` is the directory of the launcher, `state_dir` the
+    state directory that has the record, both None in the record of an older mprun. `at_once` is how many
+    tasks can run at the same time, `cpus` how many cores they can use. `resources` are the tokens of the job,
+    None in the record of an older mprun.
     `trace` has the `parent` that TRACEPARENT named at the start, and its `state`; None if there was none.
     `shards` are the runs of which this one is merged, None if it is not; `pid` and `main_pid` are then those
     of one of them. `hosts` are the main processes of a run on several hosts, None if it is on this one.
@@ -40,6 +41,7 @@ class RunStarted(Event):
     job: str
     file: str
     cwd: str | None = None
+    state_dir: str | None = None
     host: str
     pid: int
     main_pid: int

@@ -11,6 +11,7 @@ from mprun.outcomes import Outcome
 from mprun.record import events, lock
 from mprun.record.copies import interval, without_copy
 from mprun.record.line_format import MAX_FIRST_LINE, decode_name, task_line_matcher
+from mprun.record.moved_path import file_here, path_here, state_dir_of, was_copied
 from mprun.record.reader import CorruptLine, parse_line
 from mprun.record.retried import is_flaky
 from mprun.scheduling.retry import FAILURES
@@ -98,11 +99,16 @@ def read_ends(directory: RunDirectory) -> RunEnds | None:
     if type(written) is not int or written > events.FORMAT:
         raise UnreadableRecord(f"run {directory.run_id} was written by a newer mprun", newer=True)
     job, file_name, options = started.get("job"), started.get("file"), started.get("options")
-    inputs = json.dumps([started.get("files"), started.get("params")], sort_keys=True)
+    recorded, here = started.get("state_dir"), state_dir_of(directory)
+    files = started.get("files")
+    if isinstance(files, list) and was_copied(recorded, here):
+        # Another checkout of the same content is the same.
+        files = [file_here(one, recorded, here) for one in files]
+    inputs = json.dumps([files, started.get("params")], sort_keys=True)
     return RunEnds(
         run=directory.run_id,
         job=job if isinstance(job, str) else "",
-        file=file_name if isinstance(file_name, str) else "",
+        file=path_here(file_name, recorded, here) if isinstance(file_name, str) else "",
         inputs=inputs,
         ends=tuple(_ends(data, is_repeated=isinstance(options, dict) and "seed" in options)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,6 +17,7 @@ from mprun.record.line_format import (
     says_succeeded,
     task_line_matcher,
 )
+from mprun.record.moved_path import path_here
 from mprun.record.run_list import list_runs
 from mprun.scheduling.estimates import RunTimings
 
@@ -63,13 +65,14 @@ def past_runs_in_steps(
     try:
         earlier = (run for run in list_runs(state_dir) if not before or run.run_id < before)
         known = list(islice(earlier, MAX_RUNS_SEARCHED))
+        state_dir = os.path.abspath(state_dir)
     except UsageError:
         # A run has a temporary directory in its place.
         known = []
     for directory in known:
         try:
             with lock.open_record(directory) as stream:
-                timings = yield from _read_timings(stream, file, services, whole)
+                timings = yield from _read_timings(stream, file, state_dir, services, whole)
                 read += stream.tell() if timings is not None else 0
         except OSError:
             continue
@@ -81,10 +84,10 @@ def past_runs_in_steps(
 
 
 def _read_timings(
-    stream: BinaryIO, file: str, services: Collection[str], whole: bool
+    stream: BinaryIO, file: str, state_dir: str, services: Collection[str], whole: bool
 ) -> Generator[None, None, RunTimings | None]:
     first = stream.readline(MAX_FIRST_LINE)
-    if not is_run_of(first, file) or (whole and _is_shard(first)):
+    if not is_run_of(first, file, state_dir) or (whole and _is_shard(first)):
         return None
     collector = _TimingCollector(services)
     left, count = MAX_BYTES_PER_RECORD - stream.tell(), 0
@@ -97,9 +100,10 @@ def _read_timings(
     return RunTimings(durations=collector.durations, until_ready=collector.until_ready)
 
 
-def is_run_of(line: bytes, file: str, job: str = "") -> bool:
-    """Whether a record's first line is that of a run of this job file.
+def is_run_of(line: bytes, file: str, state_dir: str, job: str = "") -> bool:
+    """Whether a record's first line is that of a run of this job file; `state_dir` has the record.
 
+    If the run was recorded elsewhere, the file is the one with the same path from the state directory.
     Jobs from standard input have no file: those with the same name, `job`, count as the same.
     """
     try:
@@ -109,7 +113,10 @@ def is_run_of(line: bytes, file: str, job: str = "") -> bool:
     if not isinstance(started, dict) or started.get("event") != "run_started":
         return False
     written = started.get("format", events.FORMAT)
-    if type(written) is not int or written > events.FORMAT or started.get("file") != file:
+    named = started.get("file")
+    if type(written) is not int or written > events.FORMAT or not isinstance(named, str):
+        return False
+    if file not in (named, path_here(named, started.get("state_dir"), state_dir)):
         return False
     return file != STANDARD_INPUT_PATH or started.get("job") == job
 

@@ -37,7 +37,10 @@ class LogComparer:
     """
 
     def __init__(self, old: tuple[RunDirectory, RunState], new: tuple[RunDirectory, RunState]) -> None:
-        self._sides = tuple((directory, state, masker(_pids(state))) for directory, state in (old, new))
+        places = checkouts(old[1], new[1])
+        self._sides = tuple(
+            (directory, state, masker(_pids(state), places)) for directory, state in (old, new)
+        )
         self._left = MAX_TOTAL
         self.skipped = 0
         self.unreadable: list[str] = []
@@ -75,6 +78,12 @@ class LogComparer:
             return None
         self._left -= len(data)
         return data
+
+
+def checkouts(old: RunState, new: RunState) -> list[str]:
+    """The directories in which two runs ran, if these differ: their tasks may print paths in them."""
+    found = {state.started.cwd for state in (old, new) if state.started is not None}
+    return [path for path in found if isinstance(path, str) and len(path) > 1] if len(found) > 1 else []
 
 
 def first_difference(

@@ -67,7 +67,8 @@ def merge(shards: Sequence[ShardRun], state_dir: str, problems: Sequence[str]) -
         finished = _run_finished(shards, with_end, directory.run_id, problems)
         recorder = Recorder(directory, lock.create_record(directory))
         try:
-            _append(recorder, _all_events(shards, with_end, directory.run_id, finished))
+            place = directory.state.path
+            _append(recorder, _all_events(shards, with_end, directory.run_id, place, finished))
         finally:
             recorder.close()
         for number, shard in enumerate(shards):
@@ -172,15 +173,21 @@ def _seconds(shards: Sequence[ShardRun]) -> float:
 
 
 def _all_events(
-    shards: Sequence[ShardRun], ends: Mapping[str, _End], run: str, finished: events.RunFinished
+    shards: Sequence[ShardRun],
+    ends: Mapping[str, _End],
+    run: str,
+    state_dir: str,
+    finished: events.RunFinished,
 ) -> Iterator[events.Event]:
     # The record of a single task may have no plan.
     names = _in_order([shard.state.plan_names() or [*shard.state.tasks] for shard in shards])
     first = min(shards, key=lambda shard: shard.started.time).started
     hosts = dict.fromkeys(shard.started.host for shard in shards)
     options = {key: value for key, value in first.options.items() if key not in ("partition", "division")}
-    yield relocated(first, os.getcwd()).replace(
+    here = relocated(first, os.getcwd())
+    yield here.replace(
         run=run,
+        state_dir=first.state_dir if here is first else state_dir,
         host=", ".join(hosts),
         format=events.FORMAT,
         tasks=len(names),

@@ -10,9 +10,10 @@ from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
-from mprun.record.packed_path import packed_in, write_origin
+from mprun.record.moved_path import path_in
+from mprun.record.packed_path import packed_in, was_packed, write_origin
 from mprun.record.packed_run import RUNS, NotUnpacked, at_the_end, unpack
-from mprun.record.relocate import path_in
+from mprun.record.resume import content_hash
 from mprun.record.run_list import list_runs
 from mprun.record.state_dir import RunDirectory, create_state
 from mprun.record.state_files import Folder
@@ -91,6 +92,16 @@ def _remove_abandoned(state: Folder) -> None:
     for name in state.names():
         if name.startswith(_STAGED):
             state.remove(name)
+
+
+def is_where_it_was(directory: RunDirectory, started: RunStarted) -> bool:
+    """Whether only the record of a run was moved: its job file is where it was, and not in this directory."""
+    if was_packed(directory) or started.cwd is None or content_hash(started.file) is None:
+        return False
+    try:
+        return content_hash(path_in(os.getcwd(), started.file, started.cwd)) is None
+    except ValueError:
+        return True
 
 
 def here(run_id: str, started: RunStarted) -> RunStarted:

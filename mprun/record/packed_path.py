@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from mprun.record.moved_path import state_dir_of, was_copied
+
 if TYPE_CHECKING:
+    from mprun.record.events import RunStarted
     from mprun.record.state_dir import RunDirectory
 
 # How the name of a packed run ends, and no run id does.
@@ -25,8 +28,16 @@ def packed_in(directory: RunDirectory) -> str:
     return file if is_packed(file) else ""
 
 
-def ran_elsewhere(directory: RunDirectory) -> bool:
-    """Whether a run is in a packed run, or was: it was unpacked into its state directory, or merged there."""
+def ran_elsewhere(directory: RunDirectory, started: RunStarted) -> bool:
+    """Whether a run is in a packed run, or was, or its state directory was copied or moved since.
+
+    It was in one if it was unpacked into its state directory, or merged there.
+    """
+    return was_packed(directory) or was_copied(started.state_dir, state_dir_of(directory))
+
+
+def was_packed(directory: RunDirectory) -> bool:
+    """Whether a run is in a packed run, or was."""
     return bool(packed_in(directory)) or directory.folder.file(_ORIGIN).exists()
 
 

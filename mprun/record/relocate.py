@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.jobfile.model import STANDARD_INPUT_PATH
+from mprun.record.moved_path import path_in
 from mprun.record.resume import content_hash
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ def _moved(file: Any, old: str, new: str) -> Any:
     if not isinstance(file, dict) or not isinstance(file.get("path"), str):
         return None
     return {**file, "path": path_in(new, file["path"], old)}
-
-
-def path_in(new: str, path: str, old: str) -> str:
-    """The path that is in the directory `new` what another one is in `old`. Raises ValueError for no path."""
-    return os.path.normpath(os.path.join(new, os.path.relpath(os.path.join(old, path), old)))
 
 
 def _is_same(file: Any) -> bool:

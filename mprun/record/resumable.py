@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
@@ -11,6 +12,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record.commands import command
+from mprun.record.moved_path import started_here
 from mprun.record.run_list import list_runs
 from mprun.record.summary import RunSummary
 
@@ -48,11 +50,13 @@ def find_resumable(state_dir: str, *, succeeded: bool = False) -> Resumable | No
     # Texts, because a run would have to be compared with each of thousands.
     finished: set[str] = set()
     active: dict[str, tuple[RunDirectory, RunStarted]] = {}
+    here = os.path.abspath(state_dir)
     for place, summary in enumerate(map(RunSummary, list_runs(state_dir, to_read=False))):
         started = summary.state.started if summary.state is not None else None
         if summary.state is None or started is None:
             unreadable.append(summary.directory.run_id)
             continue
+        started = started_here(started, here)
         was_resumed = started.run in resumed
         if started.resumed_from is not None:
             resumed.add(started.resumed_from)

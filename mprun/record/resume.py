@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mprun.jobfile.model import Job
+    from mprun.record.events import RunStarted
     from mprun.record.run_state import RunState
     from mprun.record.task_state import TaskState
 
@@ -35,7 +36,8 @@ class EarlierRun(Frozen):
 
     `lineage` is this run, the run that it resumed, and so on, newest first; `known_tasks` are the names
     of the tasks whose outcome one of them has recorded, `failed` those that failed, timed out or were
-    stopped. `cwd` is the directory in which the run ran, None if its record does not say.
+    stopped. `cwd` is the directory in which the run ran, None if its record does not say. A run that
+    `is_from_elsewhere` was recorded on another machine, or in another checkout.
     """
 
     directory: RunDirectory
@@ -47,6 +49,7 @@ class EarlierRun(Frozen):
     lineage: tuple[RunDirectory, ...]
     known_tasks: frozenset[str]
     failed: frozenset[str]
+    is_from_elsewhere: bool = False
 
 
 def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown: bool = False) -> EarlierRun:
@@ -89,6 +92,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         lineage=tuple(earlier for earlier, _ in lineage),
         known_tasks=frozenset(known_tasks),
         failed=frozenset(failed),
+        is_from_elsewhere=ran_elsewhere(directory, started),
     )
 
 
@@ -173,9 +177,9 @@ class FileChanges(Frozen):
     gone: tuple[str, ...]
 
 
-def file_changes(state: RunState) -> FileChanges:
+def file_changes(started: RunStarted | None) -> FileChanges:
     """What has become of the files that a run has read: the job file, recipes, env files."""
-    files: tuple[Mapping[str, str], ...] = state.started.files if state.started is not None else ()
+    files: tuple[Mapping[str, str], ...] = started.files if started is not None else ()
     hashes = {
         file.get("path", ""): (file.get("sha256"), content_hash(file.get("path", ""))) for file in files
     }
@@ -198,7 +202,7 @@ def content_hash(path: str) -> str | None:
 def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) -> Iterator[str]:
     """Why a run cannot be resumed as it is: a message for each reason, with a remedy."""
     run_id = earlier.directory.run_id
-    is_from_elsewhere = ran_elsewhere(earlier.directory)
+    is_from_elsewhere = earlier.is_from_elsewhere
     if earlier.file in changes.gone and is_from_elsewhere:
         yield (
             f"the job file of run {run_id} is not in this directory: {quote(short_path(earlier.file))}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from itertools import islice
@@ -40,11 +41,12 @@ def read_samples(state_dir: str, file: str, tasks: Collection[str], *, before: s
     """
     found: Samples = {DURATION.name: {}, MEMORY.name: {}}
     used = read = 0
+    place = os.path.abspath(state_dir)
     earlier = (run for run in list_runs(state_dir) if run.run_id < before)
     for directory in islice(earlier, MAX_RUNS_SEARCHED):
         try:
             with lock.open_record(directory) as stream:
-                if not is_run_of(stream.readline(MAX_FIRST_LINE), file, job):
+                if not is_run_of(stream.readline(MAX_FIRST_LINE), file, place, job):
                     continue
                 _add(stream, tasks, found)
                 read += stream.tell()

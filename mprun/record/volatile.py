@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
 # What is shown in place of a part that is masked.
 MASK = "…"
@@ -30,11 +30,19 @@ _VOLATILE = re.compile(
 )
 
 
-def masker(pids: Collection[int]) -> Callable[[str], str]:
-    """A function that masks what is volatile in a line; `pids` are those of the processes of its run."""
+def masker(pids: Collection[int], directories: Sequence[str] = ()) -> Callable[[str], str]:
+    """A function that masks what is volatile in a line; `pids` are those of the processes of its run.
+
+    It masks these `directories`, too, in paths.
+    """
 
     def replaced(found: re.Match[str]) -> str:
         number = found["number"]
         return MASK if number is None or int(number) in pids else number
 
-    return lambda line: _VOLATILE.sub(replaced, line)
+    if not directories:
+        return lambda line: _VOLATILE.sub(replaced, line)
+    # The longer ones first: they may be in another one.
+    paths = "|".join(map(re.escape, sorted(directories, key=len, reverse=True)))
+    places = re.compile(rf"(?:{paths})(?![\w-])")
+    return lambda line: _VOLATILE.sub(replaced, places.sub(MASK, line))

@@ -24,7 +24,13 @@ class Params(dict):
 def run(number, *, code=1, params=(), file="/job.yaml", **options):
     run_id = f"run-{number}"
     started = SimpleNamespace(
-        run=run_id, job="job", file=file, params=Params(params), options=options, resumed_from=None
+        state_dir=None,
+        run=run_id,
+        job="job",
+        file=file,
+        params=Params(params),
+        options=options,
+        resumed_from=None,
     )
     return SimpleNamespace(
         directory=SimpleNamespace(run_id=run_id),
