@@ -232,6 +232,44 @@ socket.socket(fileno={}).sendall(bytes(3 << 20))
     asyncio.run(play())
 
 
+def test_a_call_of_a_connection_that_was_given_up_costs_no_byte(monkeypatch):
+    """It may arrive after the call that was made in its place, and what follows, have been answered."""
+    program = """
+import socket
+agent = socket.socket(fileno={})
+agent.sendall(bytes(range(100)))
+while data := agent.recv(100):
+    agent.sendall(data)
+"""
+    monkeypatch.setattr(relay, "_PROGRAM", program)
+
+    async def receive(offset, most=1000):
+        data, _ = await relay._handle("receive", "key", offset=offset, wait=5.0, most=most)
+        return data
+
+    async def play():
+        async with asyncio.timeout(20):
+            await relay._handle("open", "key", keep=0.1)
+            assert await receive(0, 40) == bytes(range(40))
+            assert await receive(40, 10) == bytes(range(40, 50))
+            assert await receive(50) == bytes(range(50, 100))
+            # Two that are late, before and after what they ask for has been acknowledged.
+            assert await receive(0) == b""
+            assert await receive(50) == bytes(range(50, 100))
+            assert await relay._handle("send", "key", offset=0, data=b"abc") == 3
+            assert await relay._handle("send", "key", offset=0, data=b"abcd") == 4
+            assert await relay._handle("send", "key", offset=0, data=b"ab") == 2
+            got = b""
+            while len(got) < 4:
+                got += await receive(100 + len(got))
+            assert got == b"abcd"
+            relay._relays["key"]._process.kill()
+            while "key" in relay._relays:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(play())
+
+
 def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
     request = base.PrepareRequest(
         run_id="run",

@@ -10,6 +10,7 @@ that kills all that it runs.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import select
@@ -45,10 +46,17 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 18
 # How often the logs of running attempts are looked at, in seconds.
 LOG_INTERVAL = 0.05
-# How often the agent says that it is there, in seconds, if it says nothing else.
+# How often the agent says that it is there, in seconds, if it says nothing else, and how often in the time
+# after which the host counts as lost, at least.
 BEAT_INTERVAL = 1.0
+BEATS_PER_TIMEOUT = 10
 # After this time without a report, in seconds, it is looked whether the launcher was stopped.
 WAKE_INTERVAL = 1.0
+
+
+def beat_interval(timeout: float) -> float:
+    """How often bridge and agent hear of each other, in seconds, if a host is lost after that timeout."""
+    return min(BEAT_INTERVAL, timeout / BEATS_PER_TIMEOUT)
 
 
 class LogTail:
@@ -106,6 +114,7 @@ class Agent:
         # The result file of which more is to be sent.
         self._sending: LogTail | None = None
         self._timeout = float("inf")
+        # The newest reading of this clock that is known to have reached the bridge.
         self._heard = self._beat = time.monotonic()
         self._is_flushed = True
         self._next_tail = 0.0
@@ -137,9 +146,8 @@ class Agent:
         if requests is None:
             return False
         for request in requests:
-            self._heard = now
             self._handle(*request)
-        if now - self._heard > self._timeout:
+        if now - self._heard > self._timeout + beat_interval(self._timeout):
             return False
         if self._executor is not None:
             self._executor.flush()
@@ -153,7 +161,7 @@ class Agent:
         """How long to wait for the next event, in seconds."""
         if self._reports and self._is_flushed:
             return 0.0
-        return LOG_INTERVAL if self._tails else BEAT_INTERVAL
+        return LOG_INTERVAL if self._tails else beat_interval(self._timeout)
 
     # ---- requests
 
@@ -163,10 +171,13 @@ class Agent:
             self._prepare(*details)
         elif kind == "timeout":
             (self._timeout,) = details
+            self._heard = time.monotonic()
+        elif kind == "beat":
+            self._heard = max(self._heard, *details)
         elif kind == "close":
             self._ended = True
         elif executor is None:
-            # Only `beat`: that the bridge is there.
+            # Nothing has been prepared.
             pass
         elif kind == "start":
             request = StartRequest.from_tuple(details[0])
@@ -221,7 +232,7 @@ class Agent:
             if now >= self._next_tail and not self._reports:
                 self._next_tail = now + LOG_INTERVAL
                 sent |= self._send_pieces()
-        if sent or now - self._beat >= BEAT_INTERVAL:
+        if sent or now - self._beat >= beat_interval(self._timeout):
             # By the last one the bridge knows how this host's clock differs from its own.
             self._channel.send("now", time.monotonic())
             self._beat = now
@@ -241,6 +252,10 @@ class Agent:
         while self._reports:
             report = self._reports[0]
             if isinstance(report, Exited):
+                if report.exit_code and not report.log_error:
+                    # Before anything is removed.
+                    report = report.replace(log_error=self._disk_error())
+                    self._reports[0] = report
                 if not self._send_files(report.key):
                     return True
             elif isinstance(report, Started):
@@ -275,6 +290,11 @@ class Agent:
                 return False
         del self._files[key]
         return True
+
+    def _disk_error(self) -> str:
+        """That the disk of the logs is full, "" if it is not: a task that fails for that cannot say so."""
+        found = os.fstatvfs(self._logs)
+        return "" if found.f_bavail or not found.f_blocks else os.strerror(errno.ENOSPC)
 
     def _send_file(self, name: str) -> bool:
         """Send the next piece of a result file, and remove it after the last one; whether that was it."""

@@ -1,16 +1,23 @@
 """The bridge's connection to the agent on one host: two streams of messages, by calls to a relay.
 
-A call that fails is made again, because the streams have offsets, until the host counts as lost: its worker
-is not known to the scheduler any more, its agent has ended, or nothing has come from it for too long.
+A call that fails, or takes too long, is made again over another connection, because the streams have offsets,
+until the host counts as lost: its worker is not known to the scheduler any more, its agent has ended, or
+nothing has come from it for too long.
+
+By then the agent has ended what ran there, so that the same can be started elsewhere. For that no clocks need
+to agree: the agent is sent readings of its own host's clock that have come here, and it ends when the newest
+one is too old. Nothing that was heard here is older.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from mprun.executors.dask.agent import beat_interval
 from mprun.executors.dask.relay import OPERATION
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
@@ -19,14 +26,17 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-# How long a relay waits for something to answer, in seconds.
+# How long a relay waits for something to answer, in seconds, and what part of the timeout of hosts at most.
 ANSWER_SECONDS = 5.0
+ANSWERS_PER_TIMEOUT = 6
+# How long a call may take beyond that, in the same way.
+CALL_SECONDS = 10.0
+CALLS_PER_TIMEOUT = 3
 # Between two attempts to reach a relay, in seconds.
 RETRY_INTERVAL = 0.2
-# How often the agent hears that the bridge is there, as a part of the time after which it counts as gone.
-BEATS_PER_TIMEOUT = 6
-# How much is sent in one call, in bytes.
-MAX_SENT_BYTES = 1 << 20
+# How much is sent in one call, in bytes, and answered: less while calls take too long.
+MAX_BYTES = 1 << 20
+MIN_BYTES = 1 << 14
 
 
 class Host:
@@ -51,6 +61,9 @@ class Host:
         self._decoder = FrameDecoder()
         self._unsent: list[tuple[Any, ...]] = []
         self._is_wanted = asyncio.Event()
+        self._timeout = self._call_seconds = CALL_SECONDS
+        # How much is sent in one call, and answered.
+        self._size = 1 << 16
         self._heard = time.monotonic()
         self.is_over = False
 
@@ -69,20 +82,24 @@ class Host:
         lose: Callable[[Host, str], None],
     ) -> None:
         """Start the agent, and exchange messages with it until it is over."""
+        self._timeout = timeout
+        self._call_seconds = min(CALL_SECONDS, timeout / CALLS_PER_TIMEOUT)
         try:
-            _, why = await self._call_until(timeout, "open", keep=timeout)
+            _, why = await self._call_until("open", keep=timeout)
             if not why:
-                why = await self._exchange(timeout, receive)
+                why = await self._exchange(receive)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         if not self.is_over:
+            # What has lost its agent or its worker is being killed.
+            await asyncio.sleep(beat_interval(timeout))
             self.is_over = True
             lose(self, why or "its agent has ended")
 
-    async def _exchange(self, timeout: float, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
+    async def _exchange(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
         """Exchange messages until one way of doing so is over; why that is."""
-        self.send("timeout", timeout)
-        ways = (self._send_all(timeout), self._receive_all(timeout, receive), self._beat(timeout))
+        self.send("timeout", self._timeout)
+        ways = (self._send_all(), self._receive_all(receive), self._beat())
         streams = [asyncio.create_task(way) for way in ways]
         done, others = await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
         for stream in others:
@@ -91,73 +108,106 @@ class Host:
 
     async def _call(self, action: str, **details: Any) -> Any:
         relay = self._client.rpc(self.address)
-        return await getattr(relay, OPERATION)(action=action, key=self._key, **details)
+        call = getattr(relay, OPERATION)(action=action, key=self._key, **details)
+        return await asyncio.wait_for(call, details.get("wait", 0.0) + self._call_seconds)
 
-    async def _call_until(self, timeout: float, action: str, **details: Any) -> tuple[Any, str]:
+    async def _call_until(self, action: str, **details: Any) -> tuple[Any, str]:
         """The answer to a call, which is made again if it fails; why there will be none."""
         while True:
+            begun = time.monotonic()
             try:
-                answer = await asyncio.wait_for(self._call(action, **details), ANSWER_SECONDS * 2)
+                answer = await self._call(action, **self._limited(details))
             except (OSError, TimeoutError):
-                if time.monotonic() - self._heard > timeout:
-                    return None, f"it was not heard of for {timeout:g}s"
-                # The scheduler notices the end of a worker as soon as this process does, not before. To
-                # connect to one that has ended would take until the call times out.
+                self._size = max(MIN_BYTES, self._size // 2)
+                if self._is_unheard():
+                    return None, f"it was not heard of for {self._timeout:g}s"
+                # Dask itself would try to connect to a worker that has ended until the call times out.
                 await asyncio.sleep(RETRY_INTERVAL)
-                if not await self._is_known():
+                if await self._is_refused() or not await self._is_known():
                     return None, "its worker has ended"
                 continue
+            if time.monotonic() - begun < self._call_seconds / 4:
+                self._size = min(MAX_BYTES, 2 * self._size)
             return answer, "" if answer is not None else "its worker was restarted"
+
+    def _limited(self, details: dict[str, Any]) -> dict[str, Any]:
+        """The details of a call, with no more data than the connection takes by now."""
+        if "data" in details:
+            return {**details, "data": details["data"][: self._size]}
+        return {**details, "most": self._size} if "wait" in details else details
+
+    def _is_unheard(self) -> bool:
+        """Whether the host is lost because nothing comes from it."""
+        # The agent ends one interval after its timeout, and what it runs within another one.
+        return time.monotonic() - self._heard > self._timeout + 2 * beat_interval(self._timeout)
+
+    async def _is_refused(self) -> bool:
+        """Whether nothing listens at the worker's address any more, as its machine says."""
+        from distributed.comm.addressing import get_address_host_port
+
+        try:
+            where = get_address_host_port(self.address)
+            connecting = asyncio.open_connection(*where)
+            _, writer = await asyncio.wait_for(connecting, self._call_seconds)
+        except ConnectionRefusedError:
+            return True
+        except (OSError, TimeoutError, ValueError):
+            return False
+        writer.close()
+        return False
 
     async def _is_known(self) -> bool:
         """Whether the scheduler still counts on the worker, as far as that can be asked."""
         try:
             scheduler: Any = self._client.scheduler
-            found = await asyncio.wait_for(scheduler.identity(), ANSWER_SECONDS)
+            found = await asyncio.wait_for(scheduler.identity(), self._call_seconds)
         except (OSError, TimeoutError):
             return True
         return self.address in found["workers"]
 
-    async def _send_all(self, timeout: float) -> str:
+    async def _send_all(self) -> str:
         offset = 0
         while True:
             await self._is_wanted.wait()
             self._is_wanted.clear()
-            data = frame(self._unsent)
+            data = memoryview(frame(self._unsent))
             self._unsent.clear()
-            for at in range(0, len(data), MAX_SENT_BYTES):
-                piece = data[at : at + MAX_SENT_BYTES]
-                taken, why = await self._call_until(timeout, "send", offset=offset, data=piece)
+            while data:
+                taken, why = await self._call_until("send", offset=offset, data=bytes(data[:MAX_BYTES]))
                 if why:
                     return why
-                if not taken:
+                if taken < 0:
                     # The other stream has the last words of the agent.
-                    await asyncio.sleep(timeout)
+                    await asyncio.sleep(self._timeout)
                     return "its agent has ended"
-                offset += len(piece)
+                offset += taken
+                data = data[taken:]
 
-    async def _receive_all(
-        self, timeout: float, receive: Callable[[Host, list[tuple[Any, ...]]], None]
-    ) -> str:
+    async def _receive_all(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
         offset = 0
+        wait = min(ANSWER_SECONDS, self._timeout / ANSWERS_PER_TIMEOUT)
         while True:
-            answer, why = await self._call_until(timeout, "receive", offset=offset, wait=ANSWER_SECONDS)
+            answer, why = await self._call_until("receive", offset=offset, wait=wait)
             if why:
                 return why
             data, is_end = answer
             offset += len(data)
-            if messages := messages_of(self._decoder, data) if data else []:
+            if data:
                 self._heard = time.monotonic()
-                receive(self, messages)
-            elif time.monotonic() - self._heard > timeout:
-                return f"its agent was not heard of for {timeout:g}s"
+                if messages := messages_of(self._decoder, data):
+                    receive(self, messages)
+            elif self._is_unheard():
+                return f"its agent was not heard of for {self._timeout:g}s"
             if is_end:
                 return "its agent has ended"
 
-    async def _beat(self, timeout: float) -> str:
+    async def _beat(self) -> str:
         while True:
-            await asyncio.sleep(timeout / BEATS_PER_TIMEOUT)
-            self.send("beat")
+            await asyncio.sleep(beat_interval(self._timeout))
+            with contextlib.suppress(OSError, TimeoutError):
+                reading = await self._call("clock")
+                if reading is not None:
+                    self.send("beat", reading)
 
     def note_clock(self, reading: float) -> None:
         """Take a reading of the host's clock, which has just arrived."""

@@ -56,6 +56,8 @@ async def _handle(action: str, key: str, **details: Any) -> Any:
     if relay is None:
         # The worker has been restarted under the same address.
         return None
+    if action == "clock":
+        return time.monotonic()
     return await (relay.send(**details) if action == "send" else relay.receive(**details))
 
 
@@ -109,25 +111,28 @@ class Relay:
             await asyncio.sleep(left)
         _relays.pop(self._key, None)
 
-    async def send(self, offset: int, data: bytes) -> bool:
-        """Pass on what the agent does not have yet; whether it takes anything."""
+    async def send(self, offset: int, data: bytes) -> int:
+        """Pass on what the agent does not have yet; how much of it that has now, -1 if it takes nothing."""
         async with self._sending:
             new = data[max(0, self._passed_on - offset) :]
             if self._is_closed:
-                return False
+                return -1
             try:
                 await asyncio.get_running_loop().sock_sendall(self._socket, new)
             except OSError:
-                return False
+                return -1
             self._passed_on += len(new)
-        return True
+        return len(data)
 
-    async def receive(self, offset: int, wait: float) -> tuple[bytes, bool]:
+    async def receive(self, offset: int, wait: float, most: int = MAX_ANSWER_BYTES) -> tuple[bytes, bool]:
         """What the agent has sent from an offset on, once there is something, and whether that is all.
 
-        What came before it is acknowledged.
+        What came before it is acknowledged. At most `most` bytes are answered.
         """
         self._called = time.monotonic()
+        if offset < self._start:
+            # A call of a connection that was given up, which arrives late: no one reads the answer.
+            return b"", False
         del self._kept[: offset - self._start]
         self._start = offset
         self._has_room.set()
@@ -135,5 +140,6 @@ class Relay:
             self._has_more.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._has_more.wait(), wait)
-        data = bytes(self._kept[:MAX_ANSWER_BYTES])
+        # While it waited, a later call may have come.
+        data = bytes(self._kept[:most]) if offset == self._start else b""
         return data, self._is_closed and len(data) == len(self._kept)
