@@ -17,7 +17,7 @@ SCHEDULER = """
 import asyncio, sys
 from distributed import Scheduler
 async def serve():
-    scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+    scheduler = await Scheduler(host=sys.argv[2], port=0, dashboard=False)
     scheduler_file = sys.argv[1]
     import json, os
     with open(scheduler_file + ".part", "w") as file:
@@ -31,10 +31,10 @@ import asyncio, sys
 from distributed import Worker
 async def serve():
     worker = await Worker(
-        scheduler_file=sys.argv[1], nthreads=int(sys.argv[2]), host="127.0.0.1", name=sys.argv[3],
-        local_directory=sys.argv[4], dashboard=False, memory_limit=0,
+        scheduler_file=sys.argv[1], host=sys.argv[2], nthreads=int(sys.argv[3]), name=sys.argv[4],
+        local_directory=sys.argv[5], dashboard=False, memory_limit=0,
     )
-    open(sys.argv[4] + ".ready", "w").close()
+    open(sys.argv[5] + ".ready", "w").close()
     await worker.finished()
 asyncio.run(serve())
 """
@@ -43,19 +43,20 @@ asyncio.run(serve())
 class Cluster:
     """A scheduler with as many workers as are added; `address` is the scheduler's.
 
-    `env` are more variables for all of them, such as dask's configuration.
+    `env` are more variables for all of them, such as dask's configuration. `host` is the address of the
+    scheduler's machine, and what `within` puts before its command starts it there.
     """
 
-    def __init__(self, directory, env=None):
+    def __init__(self, directory, env=None, host="127.0.0.1", within=()):
         self._env = {**os.environ, **(env or {})}
         self.directory = directory
         self.file = directory / "scheduler.json"
         self._log = (directory / "cluster.log").open("wb")
         self.workers = {}
-        self._scheduler = self._start(SCHEDULER)
+        self.scheduler = self._start(SCHEDULER, host, within=within)
 
-    def _start(self, program, *arguments, env=None):
-        command = [sys.executable, "-P", "-c", program, self.file, *map(str, arguments)]
+    def _start(self, program, *arguments, env=None, within=()):
+        command = [*within, sys.executable, "-P", "-c", program, self.file, *map(str, arguments)]
         return subprocess.Popen(
             command,
             cwd=self.directory,
@@ -65,10 +66,10 @@ class Cluster:
             env={**self._env, **(env or {})},
         )
 
-    def add_worker(self, name, threads=1, env=None):
-        """Start a worker, with more variables for it alone."""
+    def add_worker(self, name, threads=1, *, env=None, host="127.0.0.1", within=()):
+        """Start a worker, with more variables for it alone, on the scheduler's machine or another one."""
         (self.directory / f"{name}.ready").unlink(missing_ok=True)
-        process = self._start(WORKER, threads, name, self.directory / name, env=env)
+        process = self._start(WORKER, host, threads, name, self.directory / name, env=env, within=within)
         self.workers[name] = process
         return process
 
@@ -91,7 +92,7 @@ class Cluster:
             time.sleep(0.05)
 
     def close(self):
-        processes = [self._scheduler, *self.workers.values()]
+        processes = [self.scheduler, *self.workers.values()]
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
