@@ -30,7 +30,7 @@ bench:   ## mprun beside hand-written scripts and other runners, ten minutes; AR
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --rounds 10000 --jobs 3'
-	@tools/venv .venv
+	@tools/venv .venv test hosts
 	.venv/bin/python benchmarks/reliability $(ARGS)
 
 pictures:  ## docs/pictures/, from a real run; needs chromium, chromium-driver, npm; ARGS=--all makes all of them anew

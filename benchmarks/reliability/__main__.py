@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # In this order: measures that wait first, those that load the machine last.
-MEASURES = ("kills", "chaos", "ends", "flood", "hostile", "timeouts", "stops", "leftovers")
+MEASURES = ("kills", "chaos", "ends", "flood", "hostile", "timeouts", "stops", "leftovers", "hosts")
 
 
 def main() -> int:
@@ -37,6 +37,9 @@ def main() -> int:
     rows = []
     for name in options.only:
         measure = importlib.import_module(name)
+        if why := getattr(measure, "missing", str)():
+            print(f"{name}: skipped: {why}", file=sys.stderr, flush=True)
+            continue
         count = options.rounds or (sys.maxsize if options.seconds < math.inf else measure.TRIALS)
         begun = time.monotonic()
         rounds = Rounds(name, measure.play, measure.BATCH, options.seed, base)
