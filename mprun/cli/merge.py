@@ -43,7 +43,8 @@ def merge(
     counts as interrupted.
     """
     from mprun.cli.run_files import RunFiles, is_stdout_for_program
-    from mprun.cli.views.run import show_json, show_run
+    from mprun.cli.views.run import show_run
+    from mprun.cli.views.run_json import show_json
     from mprun.record.merge import merge as merge_shards
     from mprun.record.shards import find_shards, problems
 

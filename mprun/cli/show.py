@@ -12,7 +12,7 @@ from mprun.cli.completion import complete_run, complete_task
 from mprun.cli.messages import print_json, warn
 from mprun.cli.options import STATE_DIR, json_option
 from mprun.errors import UsageError
-from mprun.record import reader
+from mprun.record import garbage_collector, reader
 from mprun.record.packed_path import is_packed
 from mprun.record.run_list import find_run
 from mprun.reporters.door import wants_colour
@@ -34,13 +34,15 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
     RUN is the id of the run, or the beginning of it; by default the newest run. For an
     active run, also show the processes that are running now.
     """
-    from mprun.cli.views.run import show_json, show_run
+    from mprun.cli.views.run import show_run
+    from mprun.cli.views.run_json import show_json
 
-    directory, state = read_run(state_dir, run)
-    if as_json:
-        show_json(directory, state, sys.stdout)
-    else:
-        show_run(directory, state, sys.stdout, wants_colour(sys.stdout), attempts=attempts)
+    with garbage_collector.paused():
+        directory, state = read_run(state_dir, run)
+        if as_json:
+            show_json(directory, state, sys.stdout)
+        else:
+            show_run(directory, state, sys.stdout, wants_colour(sys.stdout), attempts=attempts)
     return 0
 
 
@@ -58,16 +60,17 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     from mprun.cli.views.process_tree import write_tree
     from mprun.record.process_tree import build_tree
 
-    directory, state = read_run(state_dir, run)
-    roots = build_tree(directory, state)
-    outcome = reader.run_outcome(directory, state)
-    # Of 100,000 tasks it takes as much memory as the lines that follow.
-    del state
-    if as_json:
-        processes = [root.to_json() for root in roots]
-        print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
-    else:
-        write_tree(roots, sys.stdout, wants_colour(sys.stdout))
+    with garbage_collector.paused():
+        directory, state = read_run(state_dir, run)
+        roots = build_tree(directory, state)
+        outcome = reader.run_outcome(directory, state)
+        # Of 100,000 tasks it takes as much memory as the lines that follow.
+        del state
+        if as_json:
+            processes = [root.to_json() for root in roots]
+            print_json({"run": directory.run_id, "outcome": outcome, "processes": processes})
+        else:
+            write_tree(roots, sys.stdout, wants_colour(sys.stdout))
     return 0
 
 
@@ -154,6 +157,6 @@ def print_run(directory: RunDirectory) -> None:
     # A signal may have ended the run before it recorded anything, or a task may have removed its record.
     if directory.has_record():
         display.wait_for_readers()
-        from mprun.cli.views.run import show_json
+        from mprun.cli.views.run_json import show_json
 
         show_json(*read_run_in(directory), sys.stdout)

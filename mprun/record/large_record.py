@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from mprun.outcomes import Outcome
+from mprun.record import garbage_collector
 from mprun.record.line_scanner import (
     END_TIME,
     ENDED,
@@ -74,7 +73,7 @@ class LargeRecord:
     def read(self, file: BinaryIO) -> bytes:
         """Read to the end; what follows the last line: one that is torn or too long."""
         find = None
-        with _without_collections():
+        with garbage_collector.paused():
             for block in _blocks(file, self._max_line):
                 if not block.endswith(b"\n") or (len(block) == self._max_line and block.count(b"\n") == 1):
                     return block
@@ -172,18 +171,6 @@ class LargeRecord:
         state.time = found["time"]
         if self._add is not None and self._takes(name) and line.startswith(_START_OR_EXIT):
             self._add(event_of_line(line))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Keep the garbage collector from going through all tasks time and again: a fold makes no garbage."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _blocks(file: BinaryIO, max_line: int) -> Iterator[bytes]:

@@ -70,9 +70,12 @@ class RunState:
     def in_order(self) -> list[TaskState]:
         """The tasks in the order of the file, those without a place in it last."""
         tasks = self.tasks
-        # Of a name that is there twice, the last place counts.
-        planned = dict.fromkeys(reversed(self.planned_names()))
-        found = [tasks[name] for name in reversed(planned) if name in tasks]
+        names = self.planned_names()
+        planned = set(names)
+        if len(planned) < len(names):
+            # Of a name that is there twice, the last place counts.
+            names = list(dict.fromkeys(reversed(names)))[::-1]
+        found = [tasks[name] for name in names if name in tasks]
         if len(found) < len(tasks):
             found += [task for name, task in tasks.items() if name not in planned]
         return found

@@ -67,7 +67,9 @@ class Folder:
     @property
     def descriptor(self) -> int:
         """The open directory."""
-        self.require()
+        # Not `require`: a run asks for it a thousand times a second.
+        if self._descriptor < 0:
+            self._open()
         return self._descriptor
 
     @property
@@ -245,10 +247,11 @@ class StateFile:
     def size(self) -> int:
         """Its size in bytes; 0 if there is no such file, or not one of ours."""
         try:
-            found = self.stat()
+            found = os.lstat(self.name, dir_fd=self.folder.descriptor)
         except OSError:
             return 0
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+        size = found.st_size
+        return size if size and stat.S_ISREG(found.st_mode) else 0
 
     def stat(self) -> os.stat_result:
         """What is known of it; of a link, not of what it leads to. Raises OSError."""

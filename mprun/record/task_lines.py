@@ -16,6 +16,7 @@ _OUTCOME = '","outcome":"'
 # Near the end of that line.
 _NO_RESULT = ',"result_kind":"none"'
 _TIME, _HOST, _TARGET = '"time":"', '"host":"', '"target":"'
+_TICKS = '"start_ticks":'
 # The lines of the exit and the end of a task that just succeeds; with all fields they are parsed faster.
 _EXIT_LINE = (
     '{"event":"task_exited","time":"%s","run":"%s","task":"%s","attempt":1,"pid":%s,"exit_code":0,'
@@ -91,6 +92,12 @@ def target_of_start(start: str) -> str:
     """The target in such a line."""
     begin = start.index(_TARGET) + len(_TARGET)
     return start[begin : start.index('"', begin)]
+
+
+def ticks_of_start(start: str) -> str:
+    """The `start_ticks` in such a line, as JSON."""
+    begin = start.index(_TICKS) + len(_TICKS)
+    return start[begin : start.index(",", begin)]
 
 
 def event_of_line(line: str) -> Any:

@@ -152,9 +152,9 @@ class Console:
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.
         if self._mode == "prefix" and not self._output.is_behind:
-            self._output.write_new(MAIN, self._main, self._clock)
-            for name, tail in self._tails.items():
-                self._output.write_new(name, tail, self._clock)
+            for name, tail in ((MAIN, self._main), *self._tails.items()):
+                if not tail.is_empty():
+                    self._output.write_new(name, tail, self._clock)
         if self._state is not None:
             if self._sources is not None:
                 self._answer(self._state, self._sources)

@@ -9,7 +9,6 @@ from mprun.frozen import Frozen
 from mprun.outcomes import BAD, Outcome
 from mprun.record.task_state import TaskState
 from mprun.reporters.format import (
-    display_width,
     format_duration,
     format_reason,
     format_size,
@@ -21,7 +20,7 @@ from mprun.scheduling.retry import FLAKY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Literal, TextIO
+    from typing import TextIO
 
     from mprun.record.events import RunFinished, TaskExited, TaskFinished
     from mprun.record.process_tree import ProcessSnapshot
@@ -64,51 +63,37 @@ _NO_ATTEMPTS = "0"
 # stderr is line-buffered: without this, each row would be a write.
 _ROWS_PER_WRITE = 100
 
-STYLES: dict[str, str] = {
-    Outcome.SUCCEEDED: "green",
-    Outcome.FAILED: "bold red",
-    Outcome.TIMED_OUT: "bold red",
-    Outcome.UNKNOWN: "bold red",
-    Outcome.STOPPED: "cyan",
-    Outcome.SKIPPED: "yellow",
-    Outcome.CANCELLED: "yellow",
-    Outcome.INTERRUPTED: "yellow",
-    Outcome.CORRUPT: "bold red",
-    Outcome.NEWER: "yellow",
-}
-
 
 def rows(
-    state: RunState, *, alive: bool = True, seen: Mapping[str, ProcessSnapshot] | None = None
+    state: RunState,
+    *,
+    alive: bool = True,
+    seen: Mapping[str, ProcessSnapshot] | None = None,
+    plain: Callable[[TaskState], tuple[str, ...]] | None = None,
 ) -> list[tuple[str, ...]]:
     """A row for each task, in the order of the file; with those that have had no event if it is not over.
 
     If the record does not have that order, first those that ran, in the order of their start.
     `alive` is false if the engine of the run was killed: tasks without an outcome are unknown
-    then. `seen` has a snapshot of running tasks, by name.
+    then. `seen` has a snapshot of running tasks, by name, `plain` the cells of tasks with an `end`.
     """
     earlier_run = state.started.resumed_from if state.started else None
-    tasks = {task.name: task for task in state.in_order()}
-    if planned := state.planned_names():
-        if state.finished is None or state.exit_unknown:
-            tasks = {name: tasks.get(name) or TaskState(name) for name in planned} | tasks
-    else:
+    tasks = state.in_order()
+    if not (planned := state.planned_names()):
         # Stable: those without an attempt have not run.
-        tasks = dict(sorted(tasks.items(), key=lambda item: not item[1].attempts))
+        tasks.sort(key=lambda task: not task.attempts)
+    elif state.finished is None or state.exit_unknown:
+        known = {task.name: task for task in tasks}
+        tasks = [*({name: known.get(name) or TaskState(name) for name in planned} | known).values()]
     seen, items = seen or {}, state.items
-    plain_cells: Callable[[TaskState], tuple[str, ...]] | None = None
     found: list[tuple[str, ...]] = []
-    for name, task in tasks.items():
+    for task in tasks:
+        name = task.name
         item = items.get(name)
-        if not task.end or name in seen:
+        if plain is not None and task.end and name not in seen:
+            found.append((with_item(name, item), "succeeded", *plain(task), "1"))
+        else:
             found.append(_row(task, alive, seen.get(name), earlier_run, item))
-            continue
-        if plain_cells is None:
-            # No run reads lines.
-            from mprun.reporters import plain_cells as module
-
-            plain_cells = module.plain_cells
-        found.append((with_item(name, item), "succeeded", *plain_cells(task), "1"))
     return found
 
 
@@ -264,7 +249,9 @@ def write(
     row takes a hundred times as long as plain text.
     """
     if stream.isatty() and len(lines) <= MAX_ROWS:
-        _write_rich(head, lines, stream, colour, layout)
+        from mprun.reporters.rich_table import write_rich
+
+        write_rich(head, lines, stream, colour, **layout.to_dict())
     else:
         _write_plain(head, lines, stream, layout)
 
@@ -287,45 +274,3 @@ def _write_plain(head: Sequence[str], lines: Sequence[Sequence[str]], stream: Te
 def _plain_row(row: Sequence[str], widths: Sequence[int], layout: Layout) -> str:
     cells = [pad(cell, widths[column], right=column in layout.right) for column, cell in enumerate(row)]
     return "  ".join(cells).rstrip() + "\n"
-
-
-def _write_rich(
-    head: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    stream: TextIO,
-    colour: bool | None,
-    layout: Layout,
-) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Without colours also without bold: NO_COLOR means no escape codes.
-    system: Literal["auto"] | None = None if colour is False else "auto"
-    console = Console(file=stream, highlight=False, color_system=system, soft_wrap=False)
-    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    columns = _fitting_columns(head, lines, console.width, layout)
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column in layout.right else "left"
-        table.add_column(head[column], justify=justify, overflow="fold", no_wrap=column not in layout.folded)
-    for row in lines:
-        style = STYLES.get(row[layout.styled].partition(" ")[0].rstrip(":"), "")
-        cells = [Text(row[column], style if column == layout.styled else "") for column in columns]
-        table.add_row(*cells)
-    console.print(table)
-
-
-def _fitting_columns(
-    head: Sequence[str], lines: Sequence[Sequence[str]], width: int, layout: Layout = TASKS
-) -> list[int]:
-    """The columns for which a terminal of this width has room."""
-    needed = {}
-    for column in range(len(head)):
-        widest = max(display_width(row[column]) for row in (head, *lines))
-        needed[column] = min(widest, layout.min_text_width) if column in layout.folded else widest
-    for name in layout.optional:
-        # Between two columns there are two spaces, and one space at each end.
-        if sum(needed.values()) + 2 * len(needed) > width and name in head:
-            del needed[head.index(name)]
-    return list(needed)

@@ -130,8 +130,7 @@ class Output:
         `clock` gives seconds. An unfinished line is written on a terminal and in a pipe. In a file,
         where no one watches, and in GitHub's log lines are whole.
         """
-        if not tail.is_empty():
-            self._show(self._new(name, tail, clock))
+        self._show(self._new(name, tail, clock))
 
     def _show(self, steps: Iterator[object]) -> None:
         """Do these steps, each of which writes a piece, in order with what waits for the reader."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.events import FINISHED, JOINED
 
-from mprun.cli.views.run import task_to_json
+from mprun.cli.views.run_json import task_to_json
 from mprun.record import events, reader
 from mprun.record.run_state import RunState
 

@@ -18,7 +18,7 @@ from support.timing import cpu_seconds
 
 from mprun.cli.traces import CHROME, OTLP
 from mprun.cli.views.process_tree import write_tree
-from mprun.cli.views.run import show_json
+from mprun.cli.views.run_json import show_json
 from mprun.record import events, large_record, reader
 from mprun.record.line_format import encode, encode_line
 from mprun.record.line_scanner import (
@@ -39,6 +39,8 @@ from mprun.record.state_dir import RunDirectory
 from mprun.record.task_lines import event_of_line, lines_of_end
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
+from mprun.reporters.format import format_duration
+from mprun.reporters.plain_cells import plain_cells
 from mprun.reporters.report.report_data import ReportData
 
 RUN = STAMP["run"]
@@ -210,7 +212,7 @@ def text_of(directory):
     state, damage = reader.read_state(directory)
     text = StringIO()
     show_json(directory, state, text)
-    table.write(table.HEAD, table.rows(state), text)
+    table.write(table.HEAD, table.rows(state, plain=plain_cells), text)
     tree = [root.to_json() for root in build_tree(directory, state)]
     joins = {}
     again, _ = reader.read_state(directory, joins=joins)
@@ -261,6 +263,47 @@ def test_a_damaged_record_looks_the_same_however_it_is_read(record, block_size, 
         expected = text_of(directory)
         monkeypatch.setattr(reader, "_MIN_LARGE", 0)
         assert text_of(directory) == expected
+
+
+def test_a_task_that_just_succeeded_is_shown_with_its_item_its_log_and_its_artifacts(tmp_path, monkeypatch):
+    directory = RunDirectory(str(tmp_path / "runs" / RUN))
+    names = ["a", "%s", "50 %", "\x7f", "[é]", "\u202e", "x" * 99]
+    facts = [fact for name in names for fact in (started(name), exited(name), FINISHED.replace(task=name))]
+    items = {"a": 'one\n"%s"', "%s": "\u202e"}
+    Path(directory.path, "logs").mkdir(parents=True)
+    planned = events.TasksPlanned(**STAMP, group="", tasks=tuple(names), items=items)
+    write(directory, encode([planned, *facts, started("b")]))
+    for name in names[:4]:
+        Path(directory.log(name, 1)).touch()
+        Path(directory.artifacts_of(name)).mkdir(parents=True)
+        Path(directory.artifacts_of(name), "kept").touch()
+    expected = text_of(directory)
+    monkeypatch.setattr(reader, "_MIN_LARGE", 0)
+    assert text_of(directory) == expected
+    shown = StringIO()
+    show_json(directory, reader.read_state(directory)[0], shown)
+    first = json.loads(shown.getvalue())["tasks"][0]
+    assert (first["item"], first["log"]) == (items["a"], directory.log("a", 1))
+    assert first["artifacts"] == directory.artifacts_of("a")
+
+
+def test_durations_of_a_large_record_are_rounded_as_in_a_small_one():
+    numbers = ["0.0", "0.005", "0.125", "1.005", "9.994999", "9.995", "9.996", "0.1", "1.5e-05", "5.0e-4"]
+    numbers += [
+        "9.999e-05",
+        "10.0",
+        "59.95",
+        "3600.5",
+        "null",
+        *(f"{random.Random(1).random()}" for _ in "ab"),
+    ]
+    dice = random.Random(2)
+    numbers += [repr(round(dice.uniform(0, 10), dice.randrange(1, 7))) for _ in range(2000)]
+    for number in numbers:
+        task = TaskState("a", ("", "a", "1", "2"))
+        task.end = ("", "a", "1", number, number, "4096", "1", "")
+        shown = format_duration(None if number == "null" else float(number))
+        assert plain_cells(task) == ("1", "2", shown, shown, "4.1kB")
 
 
 def test_a_task_with_more_lines_than_are_kept_has_all_its_attempts(tmp_path, monkeypatch):
@@ -346,7 +389,7 @@ def test_views_of_a_large_record_parse_only_what_has_something_to_say(large, mon
     state, damage = reader.read_state(large)
     assert (len(state.tasks), damage) == (TASKS, [])
     assert len(lines) < TASKS / 100
-    assert len(table.rows(state)) == TASKS
+    assert len(table.rows(state, plain=plain_cells)) == TASKS
     assert build_tree(large, state)
     # Of a hundred tasks one has failed.
     assert len(tasks) == TASKS / 100

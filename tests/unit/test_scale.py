@@ -18,7 +18,7 @@ from support.runs import ROOT
 from support.timing import cpu_seconds, growth, without_collections
 
 from mprun import api
-from mprun.cli.views.run import show_json
+from mprun.cli.views.run_json import show_json
 from mprun.diagnostics import SourceLines
 from mprun.engine.preflight import distinct_calls
 from mprun.jobfile.syntax.document import span_of

@@ -9,6 +9,7 @@ from support.reporting import STAMP, exited, finished, started, state_of
 from mprun.record import events
 from mprun.reporters import table
 from mprun.reporters.format import display_width
+from mprun.reporters.rich_table import fitting_columns
 
 
 def test_row_has_the_facts_of_a_task():
@@ -48,6 +49,11 @@ def test_a_plain_table_is_aligned(cells):
     assert len({display_width(line) for line in shown}) == 1
 
 
+def fitting(lines, width):
+    layout = table.TASKS
+    return fitting_columns(table.HEAD, lines, width, layout.folded, layout.optional, layout.min_text_width)
+
+
 @given(st.integers(20, 300))
 def test_narrow_terminal_omits_numbers_but_not_names_and_outcomes(width):
     lines = [
@@ -62,14 +68,14 @@ def test_narrow_terminal_omits_numbers_but_not_names_and_outcomes(width):
             "1",
         )
     ]
-    places = table._fitting_columns(table.HEAD, lines, width)
+    places = fitting(lines, width)
     assert places[:2] == [0, 1]
     assert places == sorted(places)
     if width > 110:
         assert len(places) == len(table.HEAD)
     if width < 40:
         assert places == [0, 1]
-    assert len(places) <= len(table._fitting_columns(table.HEAD, lines, width + 20))
+    assert len(places) <= len(fitting(lines, width + 20))
 
 
 def planned(*tasks):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import process_tree, reader, results
 from mprun.record.artifacts import artifacts_by_task
-from mprun.record.copies import is_repeated, repeat_summary
-from mprun.record.error_details import log_path, read_details
+from mprun.record.copies import is_repeated
 from mprun.record.not_shown import read_not_shown
 from mprun.record.task_lines import has_no_result
-from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
@@ -29,6 +26,7 @@ from mprun.reporters.format import (
     resumed_line,
     truncate,
 )
+from mprun.reporters.plain_cells import plain_cells
 from mprun.reporters.process_names import named_pids
 from mprun.scheduling.retry import HOST_LOST
 
@@ -36,10 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from mprun.record.events import Event
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
-    from mprun.record.task_state import AttemptState
+    from mprun.record.task_state import AttemptState, TaskState
 
 # Columns; the complete value is in the record, or in a file of its own.
 _MAX_VALUE_WIDTH = 60
@@ -59,7 +56,8 @@ def show_run(
     seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
         stream.write(line + "\n")
-    table.write(table.HEAD, table.rows(state, alive=alive, seen=seen), stream, colour)
+    rows = table.rows(state, alive=alive, seen=seen, plain=plain_cells)
+    table.write(table.HEAD, rows, stream, colour)
     if is_repeated(state.started):
         from mprun.reporters.repeat_table import write_repeats
 
@@ -72,53 +70,6 @@ def show_run(
     stream.write(_end(state, outcome) + "\n")
     if not_shown := read_not_shown(directory):
         stream.write(visible(not_shown) + "\n")
-
-
-def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
-    """Write the run as one JSON object, task by task: in memory, a task takes 10 KB.
-
-    `outcome` is the run's, or `running`; `now` is a snapshot of a task's running process. `not_shown` says
-    what no one has read of what the run has shown, null if that is nothing.
-    """
-    outcome = reader.run_outcome(directory, state)
-    seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
-    kept = artifacts_by_task(directory, state)
-    run, finished = state.started, state.finished
-    stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
-    stream.write('\n  "tasks": [')
-    comma = ""
-    for task in [*state.in_order(), *map(TaskState, state.not_begun())]:
-        process = seen.get(task.name)
-        value = {
-            "artifacts": kept.get(task.name),
-            "item": state.items.get(task.name),
-            "now": process and process.to_dict(),
-        }
-        value = {**task_to_json(task), **_files_of(directory, task), **value}
-        stream.write(f"{comma}\n    {_indented(value, 2)}")
-        comma = ","
-    stream.write("\n  ]" if comma else "]")
-    summary = repeat_summary(state)
-    stream.write(f',\n  "repeat": {_indented(summary and summary.to_json())}')
-    stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}')
-    stream.write(f',\n  "not_shown": {_indented(read_not_shown(directory) or None)}\n}}\n')
-
-
-def _files_of(directory: RunDirectory, task: TaskState) -> dict[str, Any]:
-    """What the files of a task's last attempt add to its events: its exception and its log."""
-    last = task.attempts[-1] if task.attempts else None
-    if last is None:
-        return {"error": None, "log": None}
-    number, error = last.started.attempt, None
-    if last.exited is not None and last.exited.error is not None:
-        error = read_details(directory.result_files(task.name, number))
-    log = log_path(directory, task.name, number)
-    return {"error": error and error.to_dict(), "log": log and os.path.abspath(log)}
-
-
-def _indented(value: Any, depth: int = 1) -> str:
-    """A value inside a JSON object, at this depth; strings in JSON contain no line feeds."""
-    return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n" + "  " * depth)
 
 
 def _section(stream: TextIO, name: str, lines: list[str]) -> None:
@@ -267,31 +218,3 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
             yield format_reason(reason)
         verb = "restarted" if reason == "restart" else "retried"
         yield f"{verb} after {format_duration(attempt.retrying.delay)}"
-
-
-def task_to_json(task: TaskState) -> dict[str, Any]:
-    """The task as one JSON object, for `--json`."""
-    attempts, finished = task.attempts, task.finished
-    return {
-        "task": task.name,
-        "outcome": finished.outcome if finished else None,
-        "reason": finished.reason if finished else None,
-        "result": finished.result if finished else None,
-        "result_kind": finished.result_kind if finished else None,
-        "reused": finished.reused if finished else None,
-        "flaky": finished.flaky if finished else None,
-        "attempts": [
-            {name: fact and fact.to_record() for name, fact in _facts_of(attempt).items()}
-            for attempt in attempts
-        ],
-    }
-
-
-def _facts_of(attempt: AttemptState) -> dict[str, Event | None]:
-    return {
-        "started": attempt.started,
-        "ready": attempt.ready,
-        "stopping": attempt.stopping,
-        "exited": attempt.exited,
-        "retrying": attempt.retrying,
-    }
