@@ -13,61 +13,30 @@ import sys
 from typing import TYPE_CHECKING
 
 from mprun.linux import procfs
-from mprun.record.state_dir import EVENTS, PIDFILES, is_run_id
+from mprun.record.state_dir import PIDFILES, is_run_id
 
 if TYPE_CHECKING:
+    from mprun.record.owner import Owner
     from mprun.record.state_dir import RunDirectory
 
+# The inode of the time namespace of the machine itself, from <linux/nsfs.h>.
+_MACHINES_CLOCK = 4026531834
 # The pidfiles of this process: it may run several jobs, each in a thread.
 _own: set[str] = set()
 
 
-class Owner:
-    """The process that runs a run, as its pidfile claims: another process may have its pid by now.
+def namespaces() -> str:
+    """The identity of the namespace of the pids that this process sees; "" if unknown.
 
-    `namespace` is that of its pid, "" if an older mprun has written the pidfile.
+    With that of its time namespace, by which /proc says when processes began, if it has one of its own.
     """
-
-    def __init__(self, pid: int, start_ticks: int, boot_id: str, host: str, namespace: str) -> None:
-        self.pid = pid
-        self.start_ticks = start_ticks
-        self.host = host
-        # Whether it started since this machine was booted.
-        self.on_this_boot = boot_id == procfs.boot_id()
-        # Whether its pid may mean the same process here as there, and whether it certainly does.
-        self.may_be_seen = self.on_this_boot and namespace in ("", procfs.pid_namespace())
-        self._can_be_seen = self.may_be_seen and namespace != ""
-
-    @property
-    def on_this_host(self) -> bool:
-        """Whether it ran under this host's name: not on another machine, nor in another container."""
-        return self.host == os.uname().nodename
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it is still running, as far as can be seen from here."""
-        return self.may_be_seen and self._is_running()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is certain that it has ended."""
-        return self._can_be_seen and not self._is_running()
-
-    def _is_running(self) -> bool:
-        return procfs.is_alive(self.pid, self.start_ticks)
-
-    def find_writer(self, directory: RunDirectory) -> int | None:
-        """Its pid, if it runs this run; None if it has ended, 0 if that cannot be seen.
-
-        A pidfile may be forged: its process is one that has the record open for writing.
-        """
-        if self.is_alive:
-            from mprun.linux.open_files import writes_file
-
-            found = directory.stat_events()
-            return self.pid if writes_file(self.pid, {EVENTS: (found.st_dev, found.st_ino)}) else 0
-        # After a boot, on a machine with the same name, it is more likely gone than on another machine.
-        return None if self.has_ended or (self.on_this_host and not self.on_this_boot) else 0
+    pids = procfs.pid_namespace()
+    try:
+        clock = os.stat("/proc/self/ns/time").st_ino
+    except OSError:
+        # Before Linux 5.6 there is none.
+        return pids
+    return pids if clock == _MACHINES_CLOCK else f"{pids}:{clock}"
 
 
 class PidFile:
@@ -95,7 +64,7 @@ class PidFile:
                 str(stat.start_ticks),
                 str(procfs.boot_id()),
                 os.uname().nodename,
-                procfs.pid_namespace(),
+                namespaces(),
             )
         )
         with contextlib.suppress(OSError):
@@ -106,6 +75,9 @@ class PidFile:
 
     def owner(self) -> Owner | None:
         """The process that runs it by its pidfile; None if there is none, or it has other content."""
+        # Not at the top: few runs look for others.
+        from mprun.record.owner import Owner
+
         try:
             pid, ticks, boot_id, host = self._folder.read_link(self.directory.run_id).split(" ", 3)
             host, _, namespace = host.partition(" ")

@@ -266,7 +266,7 @@ class _TreeBuilder:
                 continue
             for attempt in task.attempts:
                 self._add_attempt(attempt, item)
-        if self._is_active:
+        if self._is_active and self._is_visible:
             self._add_descendants()
 
     def _add_engine(self, state: RunState) -> None:
@@ -341,9 +341,9 @@ class _TreeBuilder:
         process.attempt, process.daemon = started.attempt, started.daemon
         self._parent(started.ppid, started.host).children.append(process)
         if exited is None:
-            if self._is_active:
+            if self._is_active and self._is_visible:
                 process.set_running(_snapshot_attempt(attempt))
-            if not process.running:
+            if not process.running and (self._is_visible or not self._is_active):
                 process.status = format_exit(None, None)
             return
         process.duration, process.cpu, process.max_rss = exited.duration, exited.cpu, exited.max_rss
@@ -366,7 +366,7 @@ class _TreeBuilder:
             else:
                 parent = Process(FORK_SERVER, FORK_SERVER, pid, launcher.pid)
                 launcher.children.append(parent)
-                if self._is_active:
+                if self._is_active and self._is_visible:
                     parent.set_running(snapshot(pid, ppid=launcher.pid))
             self._parents[key] = parent
         return self._parents[key]

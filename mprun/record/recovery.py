@@ -18,7 +18,7 @@ from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import events, lock
 from mprun.record.leftovers import Leftovers
-from mprun.record.pidfile import Owner, PidFile, runs_of_others
+from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
@@ -27,6 +27,7 @@ from mprun.record.state_dir import RunDirectory
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from mprun.record.owner import Owner
     from mprun.record.task_state import TaskState
 
 # A warning names this many processes.
@@ -126,7 +127,7 @@ def _remove_unrecorded(pidfile: PidFile, owner: Owner) -> str:
 
 def _kill_leftovers(directory: RunDirectory, owner: Owner, state: RunState) -> Leftovers:
     # In another PID namespace, the pids that are recorded mean other processes.
-    leftovers = Leftovers(directory, owner.start_ticks, state if owner.may_be_seen else RunState())
+    leftovers = Leftovers(directory, owner.began, state if owner.may_be_seen else RunState())
     # No process is older than the boot.
     if owner.on_this_boot:
         leftovers.kill()

@@ -11,7 +11,12 @@ import subprocess
 import sys
 
 import pytest
-from support.runs import environment, eventually, finish, mprun, newest_run, write
+from support.cgroups import Cgroup, why_none
+from support.runs import alive, environment, eventually, finish, mprun, newest_run, write
+
+from mprun.linux import procfs
+from mprun.record.owner import Owner
+from mprun.record.pidfile import namespaces
 
 ISOLATE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
@@ -119,7 +124,13 @@ def test_the_process_tree_shows_no_process_that_has_the_pid_here(tmp_path, run_s
     (tmp_path / "go").touch()
     eventually((tmp_path / "running").exists)
     (engine,) = json.loads(mprun("tree", "--json", cwd=tmp_path).stdout)["processes"]
-    assert (engine["pid"], engine["cpu"], engine["max_rss"]) == (1, None, None)
+    (launcher,) = engine["children"]
+    (task,) = launcher["children"]
+    assert engine["pid"] == 1
+    for process in (engine, launcher, task):
+        assert (process["cpu"], process["max_rss"], process["running"]) == (None, None, False)
+    # It is running, so its exit status is not unknown.
+    assert task["status"] is None
 
 
 def test_a_run_that_another_namespace_has_is_named_when_it_is_to_be_stopped(tmp_path, run_slowly):
@@ -136,3 +147,84 @@ def test_a_run_that_another_namespace_has_is_named_when_it_is_to_be_stopped(tmp_
         f"error: run {run.run_id} is running where this command cannot see it, as in a container; "
         "stop it from there\n"
     )
+
+
+def time_namespace(seconds):
+    """A command that gives what it starts another clock since boot."""
+    return ["unshare", "--time", f"--boottime={seconds}", "--fork", "--kill-child"]
+
+
+HIDE = """\
+    import signal, subprocess
+
+    def hide():
+        script = "echo $$ > left.new; mv left.new left; exec sleep 60"
+        subprocess.Popen(["setsid", "sh", "-c", script])
+        signal.pause()
+"""
+
+
+@pytest.fixture
+def outside_of_cgroups():
+    """A `preexec_fn` with which no run has a cgroup, by which the kernel would find all of it."""
+    if why_none():
+        yield None
+        return
+    cgroup = Cgroup(can_have_children=False)
+    yield cgroup.enter
+    cgroup.close()
+
+
+@pytest.mark.skipif(
+    subprocess.run([*time_namespace(0), "true"], capture_output=True, check=False).returncode != 0,
+    reason="there are no time namespaces",
+)
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_a_run_with_another_clock_is_left_alone_and_recovered(tmp_path, outside_of_cgroups, which):
+    """There, /proc says of every process that it began at another time."""
+    write(
+        tmp_path,
+        work=HIDE,
+        job="tasks: [{target: 'work:hide'}]\n",
+        job_next="tasks: [{target: 'os:getpid'}]\n",
+    )
+
+    def begin(job, number):
+        prefix = time_namespace(1_000_000) if number == which else []
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-m", "mprun", "-q", job],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=outside_of_cgroups,
+        )
+
+    with begin("job.yaml", "first") as process:
+        eventually((tmp_path / "left").exists)
+        left = int((tmp_path / "left").read_text())
+        (run_id,) = entries(tmp_path, "open")
+        done = finish(begin("job_next.yaml", "second"), tmp_path / ".mprun")
+        assert (done.code, done.stderr, alive(left)) == (0, "", True)
+        pid = int(os.readlink(tmp_path / ".mprun" / "open" / run_id).split()[0])
+        (launcher,) = procfs.children(pid)
+        for one in (launcher, pid):
+            os.kill(one, signal.SIGSTOP)
+        for one in (launcher, pid):
+            os.kill(one, signal.SIGKILL)
+        process.communicate()
+    done = finish(begin("job_next.yaml", "second"), tmp_path / ".mprun")
+    assert (done.code, done.stderr) == (
+        0,
+        f"warning: run {run_id} was interrupted: mprun itself was killed; killed the process that it left\n",
+    )
+    eventually(lambda: not alive(left))
+
+
+def test_where_the_clock_is_another_nothing_is_certain_of_a_process():
+    own = namespaces()
+    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, f"{own}:1")
+    assert (owner.is_alive, owner.has_ended, owner.began) == (False, False, 0)
+    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, own)
+    assert (owner.is_alive, owner.has_ended, owner.began) == (False, True, 1)

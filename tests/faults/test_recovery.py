@@ -21,6 +21,7 @@ from support.runs import alive, eventually, finish, mprun, newest_run, read_even
 
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.linux import procfs
+from mprun.record.pidfile import namespaces
 from mprun.record.state_dir import RunDirectory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -364,7 +365,7 @@ def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_
         (forged / ".mprun" / "open" / run_id).unlink()
     if kind == "copy of a killed run":
         run.kill_both()
-    content = f"{gone()[0]} 1 {procfs.boot_id()} {os.uname().nodename} {procfs.pid_namespace()}"
+    content = f"{gone()[0]} 1 {procfs.boot_id()} {os.uname().nodename} {namespaces()}"
     (forged / ".mprun" / "open" / run_id).symlink_to(content)
     stderr = next_start(forged).stderr
     assert "that it left" not in stderr
