@@ -21,8 +21,9 @@ def prepare(method: str, methods: set[str], modules: list[str], path: list[str])
 
         # What starts them, too, which is used only when the import path is that of the job again.
         import mprun.launcher.spawn  # noqa: F401
+        from mprun.launcher.helper_start import start_helper
 
-        resource_tracker.ensure_running()
+        start_helper(resource_tracker.ensure_running)
     return _start_fork_server(modules, path) if "forkserver" in methods else 0
 
 
@@ -31,10 +32,11 @@ def _start_fork_server(modules: list[str], path: list[str]) -> int:
     from multiprocessing import forkserver
 
     from mprun.launcher.forkserver_preload import IMPORT_PATH, MODULES
+    from mprun.launcher.helper_start import start_helper
 
     forkserver.set_forkserver_preload(["mprun.launcher.forkserver_preload"])
     os.environ.update({IMPORT_PATH: os.pathsep.join(path), MODULES: " ".join(modules)})
-    forkserver.ensure_running()
+    start_helper(forkserver.ensure_running)
     del os.environ[IMPORT_PATH], os.environ[MODULES]
     from mprun.launcher.spawn import fork_server_pid
 

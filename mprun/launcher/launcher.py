@@ -219,8 +219,9 @@ class Launcher:
         loaded = preload.Preload(options)
         with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             errors = loaded.import_targets(calls, self._report_importing)
+            if not errors:
+                loaded.start_auxiliary()
         if not errors:
-            loaded.start_auxiliary()
             self._fork_server, self._parents = loaded.fork_server, loaded.parents
             if IS_TRIED:
                 self._process = preload.make_process(self._method)

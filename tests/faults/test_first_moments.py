@@ -368,7 +368,7 @@ EVERY_KIND = """
       - {name: exits, target: 'sys:exit', args: [why], allow_failure: true}
       - {name: hangs, target: 'time:sleep', args: [60], timeout: 2s, allow_failure: true}
       - {name: limits, target: 'os:getpid', limits: {memory: 2GB, open_files: 100}}
-      - {name: command, command: 'echo a; sleep 100 & exit 0', limits: {nice: 1}}
+      - {name: command, command: 'echo a; sleep 100 & exit 0', limits: {nice: 19}}
       - {name: captured, command: 'echo 1', capture: json}
       - {name: nothing, command: [/no/such], allow_failure: true}
       - {name: serves, command: [sleep, '60'], daemon: true, ready: {command: ['true'], timeout: 20s}}

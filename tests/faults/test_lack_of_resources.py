@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 
 import pytest
 from support.attempts import Attempts
@@ -95,6 +96,7 @@ def test_a_start_without_free_descriptors_is_retried_and_others_are_unaffected(l
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_start_without_free_processes_is_retried(launched, method, tmp_path):
     attempts, go = launched(method)
+    attempts.__enter__()
     launcher = attempts.executor.pid
     limit = resource.prlimit(launcher, resource.RLIMIT_NPROC)
     resource.prlimit(launcher, resource.RLIMIT_NPROC, (1, limit[1]))
@@ -102,3 +104,23 @@ def test_a_start_without_free_processes_is_retried(launched, method, tmp_path):
     (tmp_path / "go").touch()
     resource.prlimit(launcher, resource.RLIMIT_NPROC, limit)
     assert attempts.end(waiting).result == go
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the kernel does not limit root")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_helpers_of_all_tasks_that_cannot_be_started_are_retried(launched, method, tmp_path):
+    attempts, go = launched(method)
+    launcher = attempts.executor.pid
+    limit = resource.prlimit(launcher, resource.RLIMIT_NPROC)
+    resource.prlimit(launcher, resource.RLIMIT_NPROC, (1, limit[1]))
+    assert attempts.executor.flush()
+    # Long enough for the first of many tries on most machines; a launcher that gave up would be lost.
+    end = time.monotonic() + 0.5
+    while attempts._poll.poll(max(0, end - time.monotonic()) * 1000):
+        for report in attempts.executor.receive():
+            attempts._take(report)
+    assert attempts.prepared is None
+    resource.prlimit(launcher, resource.RLIMIT_NPROC, limit)
+    (tmp_path / "go").touch()
+    with attempts:
+        assert attempts.run(target="work:wait_for", args=(go,)).result == go
