@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mprun.linux import procfs
 from mprun.linux.open_files import writes_file
-from mprun.record.pidfile import namespaces
 from mprun.record.state_dir import EVENTS
 
 if TYPE_CHECKING:
@@ -17,17 +16,18 @@ if TYPE_CHECKING:
 class Owner:
     """The process that runs a run, as its pidfile claims: another process may have its pid by now.
 
-    `namespace` is that of its pid and of its clock (`namespaces`), "" if an older mprun has written
-    the pidfile.
+    `namespace` is that of its pid and of its clock (`pidfile.namespaces`), "" if an older mprun has written
+    the pidfile; `here` is that of this process.
     """
 
-    def __init__(self, pid: int, start_ticks: int, boot_id: str, host: str, namespace: str) -> None:
+    def __init__(
+        self, pid: int, start_ticks: int, boot_id: str, host: str, namespace: str, here: str
+    ) -> None:
         self.pid = pid
         self.host = host
         # Whether it started since this machine was booted.
         self.on_this_boot = boot_id == procfs.boot_id()
         # Whether its pid may mean the same process here as there, and whether it certainly does.
-        here = namespaces()
         self.may_be_seen = self.on_this_boot and namespace in ("", here)
         self._can_be_seen = self.may_be_seen and namespace != ""
         self._start_ticks = start_ticks

@@ -81,7 +81,7 @@ class PidFile:
         try:
             pid, ticks, boot_id, host = self._folder.read_link(self.directory.run_id).split(" ", 3)
             host, _, namespace = host.partition(" ")
-            return Owner(int(pid), int(ticks), boot_id, host, namespace)
+            return Owner(int(pid), int(ticks), boot_id, host, namespace, namespaces())
         except (OSError, ValueError):
             return None
 

@@ -224,7 +224,7 @@ def test_a_run_with_another_clock_is_left_alone_and_recovered(tmp_path, outside_
 
 def test_where_the_clock_is_another_nothing_is_certain_of_a_process():
     own = namespaces()
-    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, f"{own}:1")
+    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, f"{own}:1", own)
     assert (owner.is_alive, owner.has_ended, owner.began) == (False, False, 0)
-    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, own)
+    owner = Owner(os.getpid(), 1, procfs.boot_id(), os.uname().nodename, own, own)
     assert (owner.is_alive, owner.has_ended, owner.began) == (False, True, 1)
