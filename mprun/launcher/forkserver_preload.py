@@ -13,6 +13,11 @@ import sys
 from mprun.launcher.worker import flush_output, import_module, open_output
 from mprun.linux.prctl import die_with_parent
 
+if sys.version_info >= (3, 14):
+    # The fork server and the launcher prove to each other that they share a key. multiprocessing imports this
+    # only then, by the import path of the job.
+    import hmac  # noqa: F401
+
 # Environment variables that the launcher sets, and that are removed when they are read.
 IMPORT_PATH = "MPRUN_FORKSERVER_PATH"
 MODULES = "MPRUN_FORKSERVER_MODULES"

@@ -68,7 +68,7 @@ def launch(descriptor: int, parent: int = 0) -> NoReturn:
         with without_job_path():
             import traceback
 
-        traceback.print_exc()
+            traceback.print_exc()
     finally:
         os._exit(code)
 

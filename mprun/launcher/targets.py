@@ -6,12 +6,12 @@ import contextlib
 import os
 import sys
 
-from mprun.launcher.worker import import_module, resolve
+from mprun.launcher.worker import import_module, is_never_needed, resolve, set_lazy_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, TracebackType
+    from types import CodeType
     from typing import Any
 
     # A target, its positional arguments, None if they are not known, and its keyword arguments.
@@ -30,9 +30,6 @@ _MAKERS = (
     (0x200, "an async generator function", "name a function that calls `asyncio.run`"),
     (0x20, "a generator function", "name a function that returns the values as a list"),
 )
-
-# How many characters of an exception's text are shown.
-_MAX_TEXT = 500
 
 
 class TargetError(Exception):
@@ -142,8 +139,9 @@ def find(target: str) -> Callable[..., Any]:
         message, word, names = missing_attribute(module, path)
         raise TargetError(message, ("target", "callable"), word, names) from None
     except Exception as error:  # a module's own `__getattr__`, for one
-        _print_traceback(error)
-        raise TargetError(f"looking up `{target}` failed: {_words(error)}") from None
+        with without_job_path():
+            from mprun.launcher.import_failure import lookup_failed
+        raise TargetError(lookup_failed(target, error)) from None
     if not callable(found):
         raise TargetError(f"`{target}` is not callable (type {type(found).__qualname__})")
     _require_plain_function(target, found)
@@ -210,10 +208,12 @@ def without_job_path() -> Iterator[None]:
     """
     before, own = [*sys.path], {*_job_paths} - {_HOME}
     sys.path[:] = [path for path in before if path not in own]
+    is_lazy = set_lazy_filter(is_never_needed)
     try:
         yield
     finally:
         sys.path[:] = before
+        set_lazy_filter(is_lazy)
 
 
 def _modules_in(directories: list[str]) -> tuple[str, ...]:
@@ -223,68 +223,14 @@ def _modules_in(directories: list[str]) -> tuple[str, ...]:
     return tuple(module.name for module in pkgutil.iter_modules(directories))
 
 
-# Frames of mprun itself do not help to explain a failed import.
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 # Where mprun itself is found, which may be the working directory.
-_HOME = os.path.dirname(os.path.dirname(_PACKAGE))
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 
 def _import_failed(module: str, error: BaseException) -> TargetError:
-    """The error for an exception at import; the log of the main process gets the traceback, like a task's."""
-    where = _place(error)
-    if isinstance(error, SystemExit):
-        return TargetError(f"importing `{module}` called sys.exit({error.code!r}){where}")
-    _print_traceback(error)
-    return TargetError(f"importing `{module}` failed: {_words(error)}{where}")
-
-
-def _place(error: BaseException) -> str:
-    """The last line of the user's code in the traceback of an exception, in parentheses; may be empty."""
     with without_job_path():
-        import traceback
-
-    frames = [frame for frame in traceback.extract_tb(_user_trace(error)) if not _is_standard(frame.filename)]
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-
-
-def _is_standard(file: str) -> bool:
-    """Whether a file belongs to Python itself: what it raised was caused by the code that called it."""
-    if file.startswith("<frozen "):
-        return True
-    rest = file.removeprefix(os.path.join(os.path.dirname(os.__file__), ""))
-    return rest != file and not rest.startswith(("site-packages", "dist-packages"))
-
-
-def _user_trace(error: BaseException) -> TracebackType | None:
-    """The traceback of an exception from the first frame that is neither mprun's nor that of an import."""
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    return trace
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith((_PACKAGE, "<frozen importlib"))
-
-
-def _print_traceback(error: BaseException) -> None:
-    with without_job_path():
-        import traceback
-
-    text = "".join(traceback.format_exception(type(error), error, _user_trace(error)))
-    try:
-        sys.stderr.write(text)
-    except Exception:
-        # A module has replaced `sys.stderr`.
-        os.write(2, text.encode("utf-8", "backslashreplace"))
-
-
-def _words(error: BaseException) -> str:
-    """The last line of a traceback, always on one line."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    text = " ".join(str(error).split())
-    return f"{type(error).__qualname__}: {text[:_MAX_TEXT]}" if text else type(error).__qualname__
+        from mprun.launcher.import_failure import import_failed
+    return TargetError(import_failed(module, error))
 
 
 def check_arguments(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ _LIBRARY = os.path.dirname(os.__file__)
 # What imports need, which a task may change.
 _import = builtins.__import__
 _finders, _path_hooks, _path = [*sys.meta_path], [*sys.path_hooks], [*sys.path]
+_set_lazy_filter: Any = getattr(sys, "set_lazy_imports_filter", None)
 # What every task finds in its environment.
 OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 # The files in memory into which a task writes the stacks of its threads: one of its own, because it may have
@@ -254,6 +255,7 @@ def import_standard(name: str) -> None:
     if name not in sys.modules:
         before = [*sys.path]
         sys.path[:] = [path for path in before if path.startswith(_LIBRARY)]
+        is_lazy = set_lazy_filter(is_never_needed)
         try:
             _import(name)
         except Exception:
@@ -261,6 +263,24 @@ def import_standard(name: str) -> None:
             return
         finally:
             sys.path[:] = before
+            set_lazy_filter(is_lazy)
+
+
+def is_never_needed(importing: str, name: str, names: object) -> bool:
+    """Whether a lazy import (Python 3.15) need not be done at once: only annotations use it."""
+    return name == "typing"
+
+
+def set_lazy_filter(is_lazy: Any) -> Any:
+    """Set which lazy imports are lazy (sys.set_lazy_imports_filter); the filter from before.
+
+    What Python's own modules import only once they use it would be found in the job's directories then.
+    """
+    if _set_lazy_filter is None:
+        return None
+    before = sys.get_lazy_imports_filter()  # type: ignore[attr-defined]  # since Python 3.15
+    _set_lazy_filter(is_lazy)
+    return before
 
 
 def resolve(target: str) -> Any:

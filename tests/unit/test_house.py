@@ -104,6 +104,7 @@ OPENS_OTHERS = {
     "engine.readiness": "the file that a service creates when it is ready",
     "record.packed_path": "a packed run in place of a state directory",
     "record.packed_run": "a packed run, and the temporary directory that it is unpacked into",
+    "record.pidfile": "the namespaces of this process, in /proc",
     "record.resume": "the directory in which an earlier run ran",
     "record.shards": "the directories in which records of shards are looked for",
     "record.traceback_file": "a temporary file, for a traceback without a run",
