@@ -270,6 +270,22 @@ while data := agent.recv(100):
     asyncio.run(play())
 
 
+def test_an_agent_that_never_hears_of_its_bridge_ends():
+    """A cut may come between its start and the first message."""
+
+    async def play():
+        await relay._handle("open", "key", keep=0.5)
+        process = relay._relays["key"]._process
+        async with asyncio.timeout(30):
+            while process.poll() is None:
+                await asyncio.sleep(0.05)
+        assert process.returncode == 0
+        while "key" in relay._relays:
+            await asyncio.sleep(0.05)
+
+    asyncio.run(play())
+
+
 def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
     request = base.PrepareRequest(
         run_id="run",

@@ -94,9 +94,9 @@ class LogTail:
 
 
 class Agent:
-    """Serves one bridge over one socket."""
+    """Serves one bridge over one socket, until that is not heard of for `timeout` seconds."""
 
-    def __init__(self, sock: socket) -> None:
+    def __init__(self, sock: socket, timeout: float) -> None:
         self._channel = EngineChannel(sock)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -113,7 +113,7 @@ class Agent:
         self._reports: deque[Report] = deque()
         # The result file of which more is to be sent.
         self._sending: LogTail | None = None
-        self._timeout = float("inf")
+        self._timeout = timeout
         # The newest reading of this clock that is known to have reached the bridge.
         self._heard = self._beat = time.monotonic()
         self._is_flushed = True
@@ -169,9 +169,6 @@ class Agent:
         executor = self._executor
         if kind == "prepare":
             self._prepare(*details)
-        elif kind == "timeout":
-            (self._timeout,) = details
-            self._heard = time.monotonic()
         elif kind == "beat":
             self._heard = max(self._heard, *details)
         elif kind == "close":
@@ -318,13 +315,13 @@ class Agent:
         return found
 
 
-def serve(descriptor: int) -> NoReturn:
+def serve(descriptor: int, timeout: float) -> NoReturn:
     """Run an agent that serves this end of a socket pair; does not return."""
     import socket
 
     code = 1
     try:
-        Agent(socket.socket(fileno=descriptor)).serve()
+        Agent(socket.socket(fileno=descriptor), timeout).serve()
         code = 0
     finally:
         os._exit(code)

@@ -98,7 +98,6 @@ class Host:
 
     async def _exchange(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
         """Exchange messages until one way of doing so is over; why that is."""
-        self.send("timeout", self._timeout)
         ways = (self._send_all(), self._receive_all(receive), self._beat())
         streams = [asyncio.create_task(way) for way in ways]
         done, others = await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)

@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1 << 18
 # How often it is looked whether an agent has ended for whose output there is no room, in seconds.
 ROOM_SECONDS = 1.0
 # What an agent runs: not what is in the worker's working directory.
-_PROGRAM = "from mprun.executors.dask.agent import serve; serve({})"
+_PROGRAM = "from mprun.executors.dask.agent import serve; serve({}, {})"
 
 # The relays of this worker, by a key that the bridge has made.
 _relays: dict[str, Relay] = {}
@@ -74,7 +74,7 @@ class Relay:
         ours.setblocking(False)
         self._socket = ours
         descriptor = theirs.fileno()
-        command = [sys.executable, "-P", "-c", _PROGRAM.format(descriptor)]
+        command = [sys.executable, "-P", "-c", _PROGRAM.format(descriptor, float(keep))]
         # In a session of its own: signals of the worker's terminal are not for it.
         self._process = subprocess.Popen(
             command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL, start_new_session=True
