@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -94,8 +93,7 @@ class Cluster:
     def close(self):
         processes = [self.scheduler, *self.workers.values()]
         for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+            process.kill()
         for process in processes:
             process.wait()
         self._log.close()

@@ -229,6 +229,9 @@ class Hosts:
         if "Traceback" in stderr:
             one.add("traceback", stderr)
         self._check_run(one, fault, place, code, stderr, expected)
+        if one.is_cut:
+            # Dask itself ends a worker that was cut off, which may be later.
+            self.cluster.close()
         if fault == FAULTS[0]:
             self._compare(one, place, text)
         return one
