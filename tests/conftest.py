@@ -1,6 +1,7 @@
 """Settings and fixtures for all tests."""
 
 import contextlib
+import gc
 import os
 import signal
 
@@ -41,7 +42,10 @@ ONCE = (
     "tests/unit/test_settings",
     "tests/unit/test_texts",
     # What is read and decided in Python that all versions run alike.
+    "tests/unit/test_comparison",
     "tests/unit/test_concurrency",
+    # Random jobs in virtual time.
+    "tests/unit/test_copy_feed",
     "tests/unit/test_critical_path",
     "tests/unit/test_dependencies",
     "tests/unit/test_diagnostics",
@@ -49,22 +53,34 @@ ONCE = (
     "tests/unit/test_door",
     "tests/unit/test_dotenv",
     "tests/unit/test_events",
+    "tests/unit/test_flaky",
     "tests/unit/test_forecast",
+    "tests/unit/test_format",
+    "tests/unit/test_frame",
+    "tests/unit/test_history",
     "tests/unit/test_job_schema",
     "tests/unit/test_loader",
     "tests/unit/test_matcher",
     "tests/unit/test_matrix",
     "tests/unit/test_params",
+    "tests/unit/test_partition",
     "tests/unit/test_placement",
-    "tests/unit/test_plan_",
+    "tests/unit/test_plan",
+    "tests/unit/test_progress",
     "tests/unit/test_ready_queue",
+    "tests/unit/test_references",
     "tests/unit/test_resolver",
     "tests/unit/test_scale",
     "tests/unit/test_scheduler",
     "tests/unit/test_siblings",
+    "tests/unit/test_table",
     "tests/unit/test_task_checks",
+    "tests/unit/test_timeline",
     "tests/unit/test_transitions",
     "tests/unit/test_verdict",
+    # Texts without secrets; the same pytest beside every Python.
+    "tests/process/test_pytest_plugin",
+    "tests/process/test_secrets",
     # What the engine does with results, items, policies, probes and stops.
     "tests/process/test_capture",
     "tests/process/test_command_probes",
@@ -99,6 +115,12 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.once)
         if "rounds" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(60 + 10 * config.getoption("--rounds")))
+
+
+def pytest_collection_finish():
+    """Leave what collection has made out of garbage collections: there is much of it, and all of it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

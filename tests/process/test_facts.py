@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
-
-from mprun.linux import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="facts about Linux")
 
@@ -326,15 +323,17 @@ def test_a_daemon_of_multiprocessing_outlives_a_main_process_that_was_killed():
 
 
 def test_a_process_begins_in_the_tick_that_the_clock_shows_around_its_fork():
-    for _ in range(200):
-        before = procfs.boot_ticks()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        after = procfs.boot_ticks()
-        stat = procfs.read_stat(pid)
-        os.waitpid(pid, 0)
-        assert before <= stat.start_ticks <= after
+    python("""
+        from mprun.linux import procfs
+
+        for _ in range(200):
+            before = procfs.boot_ticks()
+            pid = fork(lambda: None)
+            after = procfs.boot_ticks()
+            stat = procfs.read_stat(pid)
+            os.waitpid(pid, 0)
+            assert before <= stat.start_ticks <= after
+        """)
 
 
 def test_a_record_lock_is_released_when_any_descriptor_of_the_file_is_closed_and_is_not_inherited():
