@@ -188,6 +188,15 @@ def test_a_list_of_too_many_files_is_refused_unread(place, number, count):
     refused(place, "it has more files than 65,535")
 
 
+@pytest.mark.parametrize(
+    "last", [b"../evil", f"{LOGS}/..".encode(), f"{LOGS}/x\\y".encode(), f"{LOGS}/1".encode()]
+)
+def test_of_as_many_files_as_there_may_be_the_last_is_checked_in_time(place, last):
+    names = [f"{LOGS}/{number}".encode() for number in range(packed_run.MAX_FILES - 1)]
+    (place / "x.zip").write_bytes(list_of([*names, last]))
+    refused(place, "twice" if last in names else "in it leads out" if b".." in last else "has a backslash")
+
+
 def test_a_list_of_more_files_than_it_says_is_refused(place):
     (place / "x.zip").write_bytes(list_of([f"{LOGS}/{number}".encode() for number in range(1000)], 999))
     refused(place, "it is damaged")
