@@ -185,13 +185,15 @@ def _all_events(
     hosts = dict.fromkeys(shard.started.host for shard in shards)
     options = {key: value for key, value in first.options.items() if key not in ("partition", "division")}
     here = relocated(first, os.getcwd())
+    widest = max((shard.started for shard in shards), key=lambda started: started.at_once)
     yield here.replace(
         run=run,
         state_dir=first.state_dir if here is first else state_dir,
         host=", ".join(hosts),
         format=events.FORMAT,
         tasks=len(names),
-        at_once=max(shard.started.at_once for shard in shards),
+        at_once=widest.at_once,
+        mode=widest.mode,
         cpus=max(shard.started.cpus for shard in shards),
         max_parallel=max(shard.started.max_parallel for shard in shards),
         # No process of it is on this machine.

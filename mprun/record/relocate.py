@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def relocated(started: RunStarted, cwd: str) -> RunStarted:
-    """The start of a run as in the directory `cwd`, if all that it read is there, and no longer where it was.
+    """The start of a run as in the directory `cwd`, if all that it read is there.
 
-    Each machine of a CI service may have its checkout elsewhere.
+    Each agent of a CI service may have its checkout elsewhere, also on one machine.
     """
     if started.cwd in (None, cwd) or started.file == STANDARD_INPUT_PATH or not started.files:
         return started
@@ -25,7 +25,7 @@ def relocated(started: RunStarted, cwd: str) -> RunStarted:
     except ValueError:
         # A record may have any text in place of a path.
         return started
-    if not all(map(_is_same, moved)) or all(map(_is_same, started.files)):
+    if not all(map(_is_same, moved)):
         return started
     return started.replace(file=path, files=tuple(moved), cwd=cwd)
 
