@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,14 @@ from mprun.record.history import is_run_of
 from mprun.record.line_format import MAX_FIRST_LINE
 from mprun.record.log_difference import LogComparer, checkouts
 from mprun.record.moved_path import started_here
+from mprun.record.resumable import selection
 from mprun.record.run_list import list_runs
 from mprun.record.samples import Samples, read_samples
 from mprun.record.volatile import masker
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
 
@@ -40,8 +44,9 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
     """Compare two runs: outcomes, durations, memory, tasks and logs.
 
     OLD and NEW are ids of runs, or beginnings of them. By default, NEW is the newest run, and OLD
-    the one before it of the same job file. Durations and memory are compared with the noise of up
-    to 20 earlier runs. Exit code 1 means that something got worse.
+    the one before it of the same job file, and of the same tasks if there is one. Durations and
+    memory are compared with the noise of up to 20 earlier runs. Exit code 1 means that something
+    got worse.
     """
     from mprun.cli.views.comparison import comparison_json, comparison_lines, end_words
 
@@ -72,19 +77,25 @@ def compare(old: str | None, new: str | None, as_json: bool, state_dir: str) -> 
 
 
 def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> RunDirectory:
-    """The newest run of the same job file that is older than this one."""
+    """The newest run of the same job file that is older than this one, of the same tasks if there is one."""
     place = os.path.abspath(state_dir)
     started = state.started and started_here(state.started, place)
     file, job = (started.file, started.job) if started else ("", "")
+    others = None
     for earlier in list_runs(state_dir):
         if earlier.run_id >= directory.run_id:
             continue
         try:
             with lock.open_record(earlier) as stream:
-                if is_run_of(stream.readline(MAX_FIRST_LINE), file, place, job):
-                    return earlier
+                line = stream.readline(MAX_FIRST_LINE)
         except OSError:
             continue
+        if is_run_of(line, file, place, job):
+            if started and _tasks(json.loads(line).get("options")) == _tasks(started.options):
+                return earlier
+            others = others or earlier
+    if others is not None:
+        return others
     same = f"of the same job file {quote(file)}"
     if file == STANDARD_INPUT_PATH:
         same = f"of a job from standard input with the name {quote(job)}"
@@ -92,6 +103,11 @@ def _run_before(state_dir: str, directory: RunDirectory, state: RunState) -> Run
         f"no run in {state_dir} before {directory.run_id} is {same}; "
         "name the runs to compare: `mprun compare OLD NEW`"
     )
+
+
+def _tasks(options: Any) -> object:
+    """Which tasks a run had, and whether it had copies of them."""
+    return (selection(options), "seed" in options) if isinstance(options, dict) else None
 
 
 def _samples(state_dir: str, before: str, state: RunState) -> Samples:

@@ -105,13 +105,14 @@ def _dependencies(details: TaskDetails) -> tuple[dict[str, list[str]], str]:
 
 def _estimates(directory: RunDirectory, started: RunStarted) -> Estimates | None:
     """What earlier runs of the job file say of the durations; None if there are none."""
+    from mprun.record.copies import is_repeated
     from mprun.record.history import past_runs
     from mprun.record.moved_path import path_here
     from mprun.scheduling.estimates import Estimates
 
     state_dir = directory.state.path
     file = path_here(started.file, started.state_dir, state_dir)
-    timings = past_runs(state_dir, file, before=directory.run_id)
+    timings = past_runs(state_dir, file, before=directory.run_id, copies=is_repeated(started))
     return Estimates(timings) if timings else None
 
 

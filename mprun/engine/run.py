@@ -373,7 +373,9 @@ def _timing_steps(plan: Plan, state_dir: str, before: str = "") -> Iterator[list
     from mprun.record.history import past_runs_in_steps
 
     services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs_in_steps(state_dir, plan.job.path, services, before=before)
+    return past_runs_in_steps(
+        state_dir, plan.job.path, services, before=before, copies=plan.repetition is not None
+    )
 
 
 def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:

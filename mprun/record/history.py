@@ -40,25 +40,38 @@ _MAX_DURATION = 1e9
 
 
 def past_runs(
-    state_dir: str, file: str, services: Collection[str] = (), *, before: str = "", whole: bool = False
+    state_dir: str,
+    file: str,
+    services: Collection[str] = (),
+    *,
+    before: str = "",
+    whole: bool = False,
+    copies: bool = False,
 ) -> list[RunTimings]:
     """The newest runs of this job file whose records say how long tasks took, newest first.
 
     The arguments are those of `past_runs_in_steps`.
     """
-    *_, found = past_runs_in_steps(state_dir, file, services, before=before, whole=whole)
+    *_, found = past_runs_in_steps(state_dir, file, services, before=before, whole=whole, copies=copies)
     return found or []
 
 
 def past_runs_in_steps(
-    state_dir: str, file: str, services: Collection[str] = (), *, before: str = "", whole: bool = False
+    state_dir: str,
+    file: str,
+    services: Collection[str] = (),
+    *,
+    before: str = "",
+    whole: bool = False,
+    copies: bool = False,
 ) -> Iterator[list[RunTimings] | None]:
     """The same, read for some milliseconds before each value: None, until the last one is the result.
 
     `services` are the names of the tasks for which the time until they were ready is needed. A
     record that cannot be read, is corrupt or was written by a newer mprun is left out, and so are
     the run with the id `before`, if one is given, and later ones. If only `whole` runs are asked for, so
-    are shards: one that has just run must not change how the next one divides the tasks.
+    are shards: one that has just run must not change how the next one divides the tasks. So are runs that
+    repeated tasks, unless those with `copies` are asked for: they only know these by the names of copies.
     """
     found: list[RunTimings] = []
     read = 0
@@ -72,23 +85,21 @@ def past_runs_in_steps(
     for directory in known:
         try:
             with lock.open_record(directory) as stream:
-                timings = yield from _read_timings(stream, file, state_dir, services, whole)
-                read += stream.tell() if timings is not None else 0
+                first = stream.readline(MAX_FIRST_LINE)
+                if not is_run_of(first, file, state_dir) or not _counts(first, whole=whole, copies=copies):
+                    continue
+                timings = yield from _read_timings(stream, services)
+                read += stream.tell()
         except OSError:
             continue
-        if timings is not None and timings.durations:
+        if timings.durations:
             found.append(timings)
         if len(found) == MAX_RUNS_USED or read >= STOP_AFTER_BYTES:
             break
     yield found
 
 
-def _read_timings(
-    stream: BinaryIO, file: str, state_dir: str, services: Collection[str], whole: bool
-) -> Generator[None, None, RunTimings | None]:
-    first = stream.readline(MAX_FIRST_LINE)
-    if not is_run_of(first, file, state_dir) or (whole and _is_shard(first)):
-        return None
+def _read_timings(stream: BinaryIO, services: Collection[str]) -> Generator[None, None, RunTimings]:
     collector = _TimingCollector(services)
     left, count = MAX_BYTES_PER_RECORD - stream.tell(), 0
     while left > 0 and (line := stream.readline(left)):
@@ -121,9 +132,11 @@ def is_run_of(line: bytes, file: str, state_dir: str, job: str = "") -> bool:
     return file != STANDARD_INPUT_PATH or started.get("job") == job
 
 
-def _is_shard(line: bytes) -> bool:
+def _counts(line: bytes, *, whole: bool, copies: bool) -> bool:
     options = json.loads(line).get("options")
-    return isinstance(options, dict) and "partition" in options
+    if not isinstance(options, dict):
+        return True
+    return not (whole and "partition" in options) and (copies or "seed" not in options)
 
 
 class _TimingCollector:

@@ -17,6 +17,9 @@ from mprun.record.run_list import list_runs
 from mprun.record.summary import RunSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from mprun.record.events import RunStarted
     from mprun.record.state_dir import RunDirectory
 
@@ -97,8 +100,11 @@ def _still_running(directory: RunDirectory, run: RunStarted) -> UsageError:
 
 def _work(run: RunStarted, *, everything: bool = False) -> str:
     """What a run did, as a text: its job file, its params, and which of the tasks; or else everything."""
+    return json.dumps((run.file, run.params, None if everything else selection(run.options)), sort_keys=True)
+
+
+def selection(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Which of the tasks a run had, by its options; None for all of them."""
     keys = ("names", "tags", "partition", "with_dependencies")
-    names, tags, partition, with_dependencies = map(run.options.get, keys)
-    is_part = names or tags or partition
-    selection = (names, tags, partition, with_dependencies) if is_part and not everything else None
-    return json.dumps((run.file, run.params, selection), sort_keys=True)
+    names, tags, partition, with_dependencies = map(options.get, keys)
+    return (names, tags, partition, with_dependencies) if names or tags or partition else None

@@ -98,6 +98,20 @@ def test_the_newest_run_is_compared_with_the_one_before_of_the_same_job_file_by_
     assert read(tmp_path, "compare", other) == read(tmp_path, "compare", other, new)
 
 
+def test_the_run_before_is_one_of_the_same_tasks_if_there_is_one(tmp_path):
+    write(tmp_path, work=WORK, job=JOB)
+    old = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    part = run_id(mprun("job.yaml", "-q", "-k", "steady", cwd=tmp_path))
+    shard = run_id(mprun("job.yaml", "-q", "--partition", "slice:1/2", cwd=tmp_path))
+    copies = run_id(mprun("job.yaml", "-q", "--repeat", 2, cwd=tmp_path))
+    assert f"old: {shard} " in read(tmp_path, "compare").stdout
+    new = run_id(mprun("job.yaml", "-q", cwd=tmp_path))
+    assert read(tmp_path, "compare") == read(tmp_path, "compare", old, new)
+    for before, arguments in ((part, ("-k", "steady")), (copies, ("--repeat", 3))):
+        mprun("job.yaml", "-q", *arguments, cwd=tmp_path)
+        assert f"old: {before} " in read(tmp_path, "compare").stdout
+
+
 def test_runs_of_other_job_files_say_so(tmp_path):
     write(tmp_path, work=WORK, job=JOB, job_other="tasks: [{target: 'work:once', name: steady, retry: 1}]")
     old, new = (run_id(mprun(f"{name}.yaml", "-q", cwd=tmp_path)) for name in ("job", "job_other"))

@@ -73,6 +73,14 @@ def test_by_time_uses_earlier_runs_but_no_shards(place):
     assert len(second["tasks"]) == 4
 
 
+def test_by_time_no_number_of_repeated_runs_takes_the_place_of_a_whole_one(place):
+    run(place)
+    planned = mprun("plan", "job.yaml", "--partition", "time:1/2", cwd=place).stdout
+    for _ in range(3):
+        run(place, "--repeat", 2)
+    assert mprun("plan", "job.yaml", "--partition", "time:1/2", cwd=place).stdout == planned
+
+
 def test_a_resumed_shard_has_the_same_tasks_whatever_was_recorded_since(place):
     write(place, job=JOB.replace("sleep ${matrix.seconds}", "test -e ok && sleep ${matrix.seconds}"))
     run(place, "--partition", "time:1/2", code=1)
