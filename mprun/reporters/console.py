@@ -63,6 +63,9 @@ LONGEST_SILENCE = 600.0
 # Of repeated tasks so many failures are listed at the end, since the table counts them.
 _MAX_FAILED_COPIES = 10
 
+# So many logs are held open while they are empty; each open file counts.
+_MAX_HELD = 100
+
 # After so many seconds the live view begins: what is shorter pays nothing for it.
 VIEW_DELAY = 0.3
 
@@ -152,8 +155,9 @@ class Console:
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.
         if self._mode == "prefix" and not self._output.is_behind:
+            hold = len(self._tails) <= _MAX_HELD
             for name, tail in ((MAIN, self._main), *self._tails.items()):
-                if not tail.is_empty():
+                if tail.has_news(hold=hold):
                     self._output.write_new(name, tail, self._clock)
         if self._state is not None:
             if self._sources is not None:

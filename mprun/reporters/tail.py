@@ -31,6 +31,8 @@ class Tail:
         self._lines = lines
         self._file: int | None = None
         self._has_begun = False
+        # What is known of the file since it was read to its end.
+        self._seen: tuple[int, int, int] | None = None
         self._rest = b""
         # What is in front of the position in the file, as far as it is known.
         self._last = b""
@@ -44,12 +46,15 @@ class Tail:
         # Each open file counts.
         if self.is_empty() or (self._file is None and not self._open()):
             return
+        # Before it is read: what is written meanwhile is news.
+        seen = self._marks(self._file)  # type: ignore[arg-type]
         while data := self._read_more():
             piece, self._rest = self._cut(self._rest + data)
             if piece:
                 yield piece
             if not to_end and len(data) == PIECE:
                 return
+        self._seen = seen
         if to_end and self._rest:
             piece, self._rest = self._rest + b"\n", b""
             yield piece
@@ -59,6 +64,25 @@ class Tail:
         if not self._has_begun:
             self._has_begun = self._log.size() > 0
         return not self._has_begun
+
+    def has_news(self, *, hold: bool = False) -> bool:
+        """Whether `read` may find something new: one call of the kernel, and `read` makes five.
+
+        With `hold`, the log is opened while it is still empty, which makes that call a cheaper one.
+        """
+        if self._file is None and not (hold and self._open()):
+            return not self.is_empty()
+        marks = self._marks(self._file)  # type: ignore[arg-type]
+        if not self._has_begun:
+            # Another file may have its name by now.
+            return marks[0] > 0 or (marks[2] == 0 and not self.is_empty())
+        return self._rest != b"" or marks != self._seen
+
+    @staticmethod
+    def _marks(file: int) -> tuple[int, int, int]:
+        """What changes if a file is written to, truncated or replaced."""
+        found = os.fstat(file)
+        return found.st_size, found.st_mtime_ns, found.st_nlink
 
     @property
     def unfinished(self) -> bytes:

@@ -121,7 +121,9 @@ class Output:
 
     def write_rest(self, name: str, tail: Tail) -> None:
         """Write what was not written of a log that is complete, and close it."""
-        if not tail.is_empty():
+        if tail.is_empty():
+            tail.close()
+        else:
             self._show(self._rest(name, tail))
 
     def write_new(self, name: str, tail: Tail, clock: Callable[[], float]) -> None:

@@ -34,6 +34,64 @@ def test_tail_returns_whole_lines_and_at_the_end_the_rest(log):
     assert list(tail.read(to_end=True)) == []
 
 
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_log_has_news_until_all_of_it_was_read(log, tmp_path, hold):
+    add, tail = log
+
+    def news():
+        found = tail.has_news(hold=hold)
+        return found, list(tail.read()) if found else []
+
+    assert news() == (False, [])
+    add(b"")
+    assert news() == news() == (False, [])
+    add(b"one\n")
+    assert news() == (True, [b"one\n"])
+    assert news() == news() == (False, [])
+    add(b"half")
+    # An unfinished line may become due by time alone.
+    assert news() == news() == (True, [])
+    add(b"\n" + (b"x" * 99 + b"\n") * (PIECE // 50))
+    pieces = []
+    while (found := news())[0]:
+        pieces += found[1]
+    assert b"".join(pieces) == b"half\n" + (b"x" * 99 + b"\n") * (PIECE // 50)
+    assert news() == (False, [])
+    # Another file in its place, as the launcher puts it there if a task reads its own log.
+    path, other = tmp_path / "log", tmp_path / "other"
+    other.write_bytes(path.read_bytes() + b"two\n")
+    other.rename(path)
+    assert news() == (True, [b"two\n"])
+    path.write_bytes(b"three\n")
+    assert news()[0]
+    assert news()[1] in ([b"three\n"], [])
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_news_that_were_not_read_stay_news(log, hold):
+    add, tail = log
+    add(b"one\n")
+    assert tail.has_news(hold=hold)
+    assert tail.has_news(hold=hold)
+    # What waits for a reader is begun, and dropped.
+    next(tail.read())
+    assert tail.has_news(hold=hold)
+
+
+def test_a_log_that_is_held_while_it_is_empty_may_be_replaced(log, tmp_path):
+    add, tail = log
+    add(b"")
+    assert not tail.has_news(hold=True)
+    (tmp_path / "log").unlink()
+    assert not tail.has_news(hold=True)
+    add(b"one\n")
+    assert tail.has_news(hold=True)
+    assert list(tail.read()) == [b"one\n"]
+    # It was the other file that was looked at before.
+    assert list(tail.read()) == []
+    assert not tail.has_news(hold=True)
+
+
 def test_long_output_is_read_one_piece_per_call(log):
     add, tail = log
     add(b"x" * 99 + b"\n")
