@@ -97,11 +97,15 @@ def newest() -> None:
 def lanes_of_tests(versions: list[str]) -> dict[str, list[str]]:
     """The arguments of each lane by its name, the longest lane first.
 
-    Tests that give the same result on every Python run on the default one alone.
+    Tests that give the same result on every Python run on the default one alone, in lanes of about the same
+    length, so that none is left alone at the end.
     """
+    parts = ("tests/cli", "tests/faults")
+    rest = [f"--ignore={part}" for part in parts]
     lanes = {
-        f"tests on {DEFAULT}, once, of faults": ["suite", ".venv", "once", "tests/faults"],
-        f"tests on {DEFAULT}, once": ["suite", ".venv", "once", "--ignore=tests/faults"],
+        f"tests on {DEFAULT}, once, of the command line": ["suite", ".venv", "once", parts[0]],
+        f"tests on {DEFAULT}, once": ["suite", ".venv", "once", *rest],
+        f"tests on {DEFAULT}, once, of faults": ["suite", ".venv", "once", parts[1]],
         f"tests on {DEFAULT}": ["suite", ".venv", "not once"],
     }
     for version in versions:
@@ -207,7 +211,8 @@ def check(arguments: list[str]) -> None:
             break
         else:
             sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")
-    side_by_side({SHARED: shared, **lanes})
+    lint = {name: lanes.pop(name) for name in ("lint",) if name in lanes}
+    side_by_side({SHARED: shared, **lanes, **lint})
 
 
 def make_shared(groups: list[str]) -> None:

@@ -81,7 +81,8 @@ def test_every_part_of_the_tests_runs_and_three_at_a_time(tree):
     assert "Python 9.9 is not installed: skipped" in output
     assert sorted((tree / "started").read_text().splitlines()) == [
         ".venv -m pytest -qrs -m not once",
-        ".venv -m pytest -qrs -m once --ignore=tests/faults",
+        ".venv -m pytest -qrs -m once --ignore=tests/cli --ignore=tests/faults",
+        ".venv -m pytest -qrs -m once tests/cli",
         ".venv -m pytest -qrs -m once tests/faults",
         ".venv-7.7 -m pytest -qrs -m not once",
         ".venv-8.8 -m pytest -qrs -m not once",
@@ -91,7 +92,7 @@ def test_every_part_of_the_tests_runs_and_three_at_a_time(tree):
     assert "\nno browser\n" in output
     # Of what passed, only that, and what was skipped.
     assert f"tests on {DEFAULT}, once: passed" in output
-    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 5
+    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 6
     assert "the end of" not in output
 
 
