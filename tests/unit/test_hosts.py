@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import socket
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from mprun.executors import base
-from mprun.executors.dask import relay, reports
+from mprun.executors.dask import host_directory, relay, reports
 from mprun.executors.dask.agent import PIECE_BYTES, LogTail
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
@@ -176,6 +177,28 @@ input()
     mine, lock = make_directory("other")
     assert not path.exists()
     assert {entry.name for entry in tmp_path.iterdir()} == {Path(mine).name, "another", "mprun-host-link"}
+    os.close(lock)
+
+
+@pytest.mark.parametrize("before", ["open", "flock"])
+def test_an_agent_whose_new_directory_another_one_removes_makes_one_again(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    where = fcntl if before == "flock" else os
+    own = getattr(where, before)
+
+    def first_the_other(*arguments):
+        # Two workers of one host start their agents at the same time.
+        monkeypatch.setattr(where, before, own)
+        remove_abandoned()
+        return own(*arguments)
+
+    # Nothing is abandoned when it looks first.
+    monkeypatch.setattr(host_directory, "remove_abandoned", lambda: None)
+    monkeypatch.setattr(where, before, first_the_other)
+    path, lock = make_directory("run")
+    assert [entry.name for entry in tmp_path.iterdir()] == [Path(path).name]
+    remove_abandoned()
+    assert Path(path).is_dir()
     os.close(lock)
 
 

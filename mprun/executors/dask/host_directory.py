@@ -21,17 +21,23 @@ def make_directory(run_id: str) -> tuple[str, int]:
     remove_abandoned()
     while True:
         path = tempfile.mkdtemp(prefix=f"{_PREFIX}{run_id}-")
-        descriptor = os.open(path, _FLAGS)
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            # Another agent has taken it for abandoned, before it was locked.
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Another agent takes it for abandoned.
+            # Another agent is about to remove it.
             os.close(descriptor)
             continue
         except OSError:
             # Without locks no agent removes the directory of another.
             pass
-        return path, descriptor
+        if os.path.isdir(path):
+            return path, descriptor
+        os.close(descriptor)
 
 
 def remove_abandoned() -> None:
