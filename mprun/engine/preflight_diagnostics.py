@@ -56,7 +56,9 @@ def refusal(plan: Plan, prepared: PrepareReply) -> UsageError:
     """Why nothing is started: targets that cannot be used, or hosts that do not have the same code."""
     if prepared.errors:
         return JobFileError(bind_diagnostics(plan, prepared))
-    return UsageError("\n  ".join(("the hosts do not have the same code:", *prepared.differences)))
+    return UsageError(
+        "\n  ".join(("the hosts differ from this machine, or from each other:", *prepared.differences))
+    )
 
 
 def bind_diagnostics(plan: Plan, prepared: PrepareReply) -> list[Diagnostic]:

@@ -203,10 +203,14 @@ class Agent:
             folders.append((path, found.st_dev, found.st_ino))
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._logs, self._results = (os.open(path, flags) for path, _, _ in folders)
+        self._tails[None] = LogTail(self._logs, request.log)
+        if request.cwd is not None and not os.path.isdir(request.cwd):
+            lacks = (f"there is no directory {request.cwd}",)
+            self._reports.append(PrepareReply(pid=0, name="", errors=(), threads=(), differences=lacks))
+            return
         here = os.stat(directory)
         executor = self._executor = start_launcher(request.run_id)
         self._poll.register(executor.fileno(), select.POLLIN)
-        self._tails[None] = LogTail(self._logs, request.log)
         executor.prepare(
             request.replace(
                 calls=calls,

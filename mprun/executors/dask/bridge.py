@@ -286,12 +286,13 @@ class Bridge:
         errors = () if failed is None else replies[str(failed.number)].errors
         if failed is not None and not all(reply.errors for reply in replies.values()):
             errors = tuple(error.replace(message=f"on {failed}: {error.message}") for error in errors)
+        lacking = tuple(f"{host}: {text}" for host in used for text in replies[str(host.number)].differences)
         self._report(
             first.replace(
                 errors=errors,
                 threads=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.threads)),
                 refused=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.refused)),
-                differences=() if errors else differences(used),
+                differences=() if errors else lacking or differences(used),
                 hosts=tuple(
                     {
                         "host": host.name,

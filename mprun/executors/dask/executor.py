@@ -92,7 +92,9 @@ class DaskExecutor:
 
     def prepare(self, request: PrepareRequest) -> None:
         calls = tuple(call.to_tuple() for call in request.calls)
-        self._send("prepare", request.replace(calls=calls).to_tuple())
+        # The current directory of a worker is any.
+        request = request.replace(calls=calls, cwd=request.cwd or os.getcwd())
+        self._send("prepare", request.to_tuple())
 
     def start(self, request: StartRequest) -> None:
         self._send("start", request.to_tuple())
