@@ -8,13 +8,10 @@ from mprun.jobfile.units import duration_text
 from mprun.scheduling.instructions import NOT_READY, RUN_TIMED_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mprun.clock import Clock
-    from mprun.engine.command_prober import CommandProber
     from mprun.engine.log_limits import LogLimits
     from mprun.engine.poller import Poller
-    from mprun.engine.readiness import Prober
+    from mprun.engine.probers import Probers
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Executor, Probed, Started
@@ -36,23 +33,17 @@ class AttemptMonitor:
         resolver: TaskResolver,
         clock: Clock,
     ) -> None:
-        self._poller = poller
+        self._make_probers = (poller, executor, directory, table, resolver, clock)
         self._executor = executor
         self._directory = directory
         self._table = table
-        self._resolver = resolver
-        self._clock = clock
-        self._prober: Prober | None = None
-        self._command_prober: CommandProber | None = None
+        self._probers: Probers | None = None
         self._log_limits: LogLimits | None = None
 
     @property
     def interval(self) -> float | None:
-        """Seconds until a log is to be checked again, or a command is to probe; None if none is."""
-        if self._log_limits is None and self._command_prober is None:
-            return None
-        limits, prober = self._log_limits, self._command_prober
-        intervals = (None if limits is None else limits.interval, None if prober is None else prober.interval)
+        """Seconds until a log is to be checked again, or the executor is to probe; None if none is."""
+        intervals = [each.interval for each in (self._log_limits, self._probers) if each is not None]
         return min((seconds for seconds in intervals if seconds is not None), default=None)
 
     def handle_started(self, report: Started) -> None:
@@ -61,54 +52,61 @@ class AttemptMonitor:
         if task.limits is not None and task.limits.log is not None:
             self._limit_log(report.key, task.limits.log)
         if task.ready is not None:
-            self._probe(report, task.ready)
+            if self._probers is None:
+                # Few jobs have a probe.
+                from mprun.engine.probers import Probers
+
+                self._probers = Probers(*self._make_probers)
+            self._probers.start(report, task.ready)
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether an attempt that has ended by itself was ready, although `take_ready` has not said so."""
-        return any(prober.was_ready(key) for prober in self._probers())
+        return self._probers is not None and self._probers.was_ready(key)
 
     def read_to_end(self, key: AttemptKey) -> bool:
         """Get the last answer for an attempt that has ended, if that may show that it was ready.
 
-        Its log is read to its end, and a try of a command that is running is ended. False if nothing is to
+        Its log is read to its end, and the executor is asked for its last answer. False if nothing is to
         come; else `was_read_to_end` is true later.
         """
-        return any(prober.read_to_end(key) for prober in self._probers())
+        return self._probers is not None and self._probers.read_to_end(key)
 
     def was_read_to_end(self, key: AttemptKey) -> bool:
         """Whether no answer is to come for an attempt that has ended."""
-        return all(prober.was_read_to_end(key) for prober in self._probers())
+        return self._probers is None or self._probers.was_read_to_end(key)
+
+    def may_prove_late(self, ready: Ready) -> bool:
+        """Whether it takes time to see of an attempt that has ended that it was ready."""
+        return ready.kind == "log" or (ready.kind == "file" and "file" in self._executor.probe_kinds)
+
+    def is_last(self, report: Probed) -> bool:
+        """Whether no other answer of the executor is to come for this attempt."""
+        return self._probers is None or self._probers.is_last(report)
 
     def handle_exited(self, key: AttemptKey) -> str:
         """Observe it no more; why it was not ready, empty if it was or had no need to be."""
         if self._log_limits is not None:
             self._log_limits.forget(key)
-        reason = ""
-        for prober in self._probers():
-            reason = reason or prober.reason(key)
-            prober.forget(key)
-        return reason
+        return "" if self._probers is None else self._probers.forget(key)
 
     def handle_ready(self, ready: MarkReady) -> None:
         """It is ready: probe no more."""
-        for prober in self._probers():
-            prober.forget((ready.task, ready.attempt))
+        if self._probers is not None:
+            self._probers.forget((ready.task, ready.attempt))
 
     def handle_stopping(self, key: AttemptKey) -> None:
         """It was asked to end: probe no more, but keep the last answer for `handle_exited`."""
-        for prober in self._probers():
-            prober.stop(key)
+        if self._probers is not None:
+            self._probers.stop(key)
 
     def handle_probed(self, report: Probed) -> None:
-        """A command that probes an attempt has ended."""
-        if self._command_prober is not None:
-            self._command_prober.handle_probed(report)
+        """The executor has probed an attempt."""
+        if self._probers is not None:
+            self._probers.handle_probed(report)
 
     def take_ready(self) -> list[AttemptKey]:
         """The attempts that became ready since the last call; also begins the tries that are due."""
-        if self._command_prober is not None:
-            self._command_prober.tick()
-        return [key for prober in self._probers() for key in prober.take_ready()]
+        return [] if self._probers is None else self._probers.take_ready()
 
     def take_over_log_limit(self) -> list[AttemptKey]:
         """The attempts whose log exceeds its limit, each once."""
@@ -116,14 +114,8 @@ class AttemptMonitor:
 
     def close(self) -> None:
         """End the threads of the probes."""
-        if self._prober is not None:
-            self._prober.close()
-
-    def _probers(self) -> Iterator[Prober | CommandProber]:
-        if self._prober is not None:
-            yield self._prober
-        if self._command_prober is not None:
-            yield self._command_prober
+        if self._probers is not None:
+            self._probers.close()
 
     def _limit_log(self, key: AttemptKey, limit: int) -> None:
         if self._log_limits is None:
@@ -132,42 +124,6 @@ class AttemptMonitor:
             self._log_limits = LogLimits()
         number, attempt = key
         self._log_limits.add(key, self._directory.log_file(self._table.tasks[number].name, attempt), limit)
-
-    def _probe(self, report: Started, ready: Ready) -> None:
-        if ready.kind == "command":
-            self._probe_by_command(report.key, ready)
-            return
-        if self._prober is None:
-            # Few jobs have a probe.
-            from mprun.engine.readiness import Prober
-
-            self._prober = Prober()
-            self._poller.add(self._prober.fileno())
-        number, attempt = report.key
-        log = self._directory.log_file(self._table.tasks[number].name, attempt)
-        cwd = self._resolver.call(number).cwd or self._resolver.cwd
-        self._prober.start(report.key, ready, log, cwd, report.pid)
-
-    def _probe_by_command(self, key: AttemptKey, ready: Ready) -> None:
-        # Few jobs have one.
-        from mprun.engine.command_prober import CommandProber
-        from mprun.executors.base import ProbeRequest
-
-        if self._command_prober is None:
-            self._command_prober = CommandProber(self._executor, self._clock)
-        number, attempt = key
-        name, call = self._table.tasks[number].name, self._resolver.call(number)
-        output = self._directory.probe_output(name, attempt)
-        request = ProbeRequest(
-            key=key,
-            number=0,
-            task=name,
-            command=ready.command,
-            env=self._resolver.env(number, call),
-            cwd=call.cwd or self._resolver.cwd,
-            output=output.name,
-        )
-        self._command_prober.start(ready, request, output)
 
 
 def dump_title(task: Task, reason: str, run_timeout: float | None) -> str:

@@ -49,7 +49,7 @@ class PendingExits:
         # Why the output of an attempt is not as expected: of those that have an answer.
         self._problems: dict[AttemptKey, str] = {}
         self._ending_since: float | None = None
-        # Those whose start was in the same turn: the monitor has not begun to read their logs.
+        # Those whose start was in the same turn: the monitor does not know of them yet.
         self._unread: list[AttemptKey] = []
 
     def admit(self, reports: Sequence[Report], end_reason: str | None) -> list[Report]:
@@ -66,7 +66,7 @@ class PendingExits:
                 continue
             if isinstance(report, ExecutorLost):
                 admitted += self._give_up()
-            elif isinstance(report, Probed):
+            elif isinstance(report, Probed) and self._monitor.is_last(report):
                 # It is handled before the end of its attempt.
                 probed.add(report.key)
             admitted.append(report)
@@ -89,7 +89,7 @@ class PendingExits:
 
     def _hold(self, report: Exited, *, is_new: bool) -> bool:
         """Hold a report back if it must wait; `is_new` is whether the start is reported together with it."""
-        if is_new and self._is_log_read(report):
+        if is_new and self._may_prove_late(report):
             self._unread.append(report.key)
         elif not self._must_wait(report):
             self._held.pop(report.key, None)
@@ -112,10 +112,10 @@ class PendingExits:
             self._problems[report.key] = problem
         return waits
 
-    def _is_log_read(self, report: Exited) -> bool:
-        """Whether what an attempt has printed may show that it was ready."""
+    def _may_prove_late(self, report: Exited) -> bool:
+        """Whether what an attempt has left may show that it was ready."""
         ready = self._table.tasks[report.key[0]].task.ready
-        return ready is not None and ready.kind == "log" and report.exit_code is not None
+        return ready is not None and report.exit_code is not None and self._monitor.may_prove_late(ready)
 
     def _is_known(self, key: AttemptKey, probed: set[AttemptKey]) -> bool:
         expect = self._table.tasks[key[0]].task.expect

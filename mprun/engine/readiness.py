@@ -11,12 +11,13 @@ import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mprun.engine.signals import block_in_this_thread
 from mprun.jobfile.matcher_process import LINES
 from mprun.jobfile.patterns import MatchError, may_take_long
 from mprun.jobfile.units import duration_text
+from mprun.linux import probes
 from mprun.record.holes import skip_hole
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mprun.jobfile.matcher import Matcher
     from mprun.jobfile.model import Ready
     from mprun.launcher.channel import AttemptKey
+    from mprun.linux.probes import Probe
     from mprun.record.state_files import StateFile
 
 # There is at least this pause between two tries.
@@ -42,19 +44,6 @@ _LAST_TRIES = 16
 _CHUNK_BYTES = 64 * 1024
 _PIECE_BYTES = 8 * 1024
 MAX_REASON_CHARACTERS = 300
-
-
-class Probe(Protocol):
-    """Checks one attempt."""
-
-    # Whether there is more to check already, so that the next try should not wait for the interval.
-    has_more: bool
-
-    def check(self, deadline: float) -> str:
-        """Why the attempt is not ready, empty if it is; `deadline` is a reading of time.monotonic.
-
-        An exception means that it is not ready, too.
-        """
 
 
 class _ProbedAttempt:
@@ -78,7 +67,7 @@ class _ProbedAttempt:
         """Whether an attempt that has ended was ready, by the file that it has left."""
         if self.ready.kind != "file":
             return False
-        self.reason = _file_probe(self.ready, self._cwd).check(0.0)
+        self.reason = probes.make_probe("file", self.ready.what, self._cwd, None).check(0.0)
         return not self.reason
 
     def end(self) -> None:
@@ -186,7 +175,7 @@ class Prober:
         attempt = self._attempts.get(key)
         if attempt is None or not attempt.reason:
             return ""
-        return f"{_server(attempt.ready)}{attempt.reason}"[:MAX_REASON_CHARACTERS]
+        return f"{server_words(attempt.ready)}{attempt.reason}"[:MAX_REASON_CHARACTERS]
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether a probed attempt that has ended by itself was ready; `take_ready` has not said so yet."""
@@ -241,7 +230,7 @@ class Prober:
                 reason, is_final = f"`{attempt.ready.what}` cannot be matched: {error}", True
             except Exception as error:
                 # Whatever it is: without this thread, nothing would say why the attempt is not ready.
-                reason = _error_reason(error, longest)
+                reason = probes.error_reason(error) or no_answer_within(longest)
             attempt.try_begun = None
             if attempt.stopped:
                 return
@@ -265,7 +254,7 @@ class Prober:
                 os.write(self._writer, b"\0")
 
 
-def _server(ready: Ready) -> str:
+def server_words(ready: Ready) -> str:
     """The address of the server that is probed, for the beginning of a reason."""
     if ready.kind == "tcp":
         return f"tcp {ready.what}: "
@@ -274,43 +263,12 @@ def _server(ready: Ready) -> str:
     return ""
 
 
-def _error_reason(error: Exception, seconds: float) -> str:
-    """Why a try failed that may take so many seconds: `connection refused`, `no answer within 5s`."""
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return no_answer_within(seconds)
-    text: str | None = getattr(error, "strerror", None)
-    if text:
-        return text[:1].lower() + text[1:]
-    return str(error) or type(error).__name__
-
-
-def _file_probe(ready: Ready, cwd: str | None) -> _FileProbe:
-    return _FileProbe(os.path.join(cwd or os.getcwd(), ready.what))
-
-
 def _make_probe(
     ready: Ready, log: StateFile, cwd: str | None, pid: int | None, matcher: Matcher | None
 ) -> Probe:
     if ready.kind == "log":
         return _LogProbe(ready.what, log, matcher)
-    if ready.kind == "file":
-        return _file_probe(ready, cwd)
-    # With socket, 5 ms.
-    from mprun.engine.network_probes import HttpProbe, TcpProbe
-
-    return TcpProbe(ready.what, pid) if ready.kind == "tcp" else HttpProbe(ready.what, pid)
-
-
-class _FileProbe:
-    """Whether a file exists."""
-
-    has_more = False
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def check(self, deadline: float) -> str:
-        return "" if os.path.exists(self._path) else f"there is no file `{self._path}`"
+    return probes.make_probe(ready.kind, ready.what, cwd, pid)
 
 
 class _LogProbe:

@@ -86,7 +86,10 @@ class ReportHandler:
             return False
         task = self._table.tasks[report.key[0]].task
         is_expected = task.expect is not None and task.expect.output is not None
-        return is_expected or (task.ready is not None and task.ready.kind in ("log", "command"))
+        ready = task.ready
+        return is_expected or (
+            ready is not None and (ready.kind == "command" or self._monitor.may_prove_late(ready))
+        )
 
     def close(self) -> None:
         """End what matches patterns."""

@@ -1,4 +1,4 @@
-"""Decides when the commands that probe attempts run; the launcher runs them (`Executor.probe`)."""
+"""Decides when the executor probes attempts: by commands, and those on other hosts in each way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mprun.engine.readiness import (
     MAX_REASON_CHARACTERS,
     MIN_PAUSE_SECONDS,
     no_answer_within,
+    server_words,
 )
 from mprun.engine.signals import exit_signal
 from mprun.executors.base import ProbeRequest
@@ -27,6 +28,8 @@ SIGKILL = 9
 _TAIL_BYTES = 4096
 # How long the answer of a try that was killed is waited for, in seconds: a process may not hear the kill.
 MAX_WAIT_SECONDS = 2.0
+# How long another answer is waited for, which has its own time limit, in seconds.
+MAX_FAR_WAIT_SECONDS = 10.0
 # How much of a command a reason shows, in characters.
 _SHOWN_CHARACTERS = 80
 
@@ -39,7 +42,9 @@ class _Probed:
     """
 
     def __init__(self, ready: Ready, request: ProbeRequest, output: StateFile, now: float) -> None:
-        self.what = ready.what[:_SHOWN_CHARACTERS]
+        self.is_command = ready.kind == "command"
+        # What a reason begins with.
+        self.words = f"command {ready.what[:_SHOWN_CHARACTERS]}: " if self.is_command else server_words(ready)
         self.longest = min(ready.try_timeout, ready.timeout)
         self.interval = ready.interval
         self.request = request
@@ -56,11 +61,12 @@ class _Probed:
         """When something is to be done for it; None if not before its try has ended."""
         if self.begun is None:
             return None if self.stopped or self.ended is not None else self.due
-        return None if self.killed else self.begun + self.longest
+        # Where another kind of try is made, it is also limited.
+        return self.begun + self.longest if self.is_command and not self.killed else None
 
 
-class CommandProber:
-    """The tries of all attempts that are probed by a command, one at a time for each."""
+class RequestProber:
+    """The tries of all attempts that are probed by requests, one at a time for each."""
 
     def __init__(self, executor: Executor, clock: Clock) -> None:
         self._executor = executor
@@ -94,10 +100,13 @@ class CommandProber:
             if probed.begun is not None:
                 self._give_up(key, probed)
                 continue
-            self._try_count += 1
-            probed.begun, probed.killed = now, False
-            probed.request = probed.request.replace(number=self._try_count)
-            self._executor.probe(probed.request)
+            self._try(probed, now)
+
+    def _try(self, probed: _Probed, now: float) -> None:
+        self._try_count += 1
+        probed.begun, probed.killed = now, False
+        probed.request = probed.request.replace(number=self._try_count)
+        self._executor.probe(probed.request)
 
     def _give_up(self, key: AttemptKey, probed: _Probed) -> None:
         probed.killed = True
@@ -123,6 +132,8 @@ class CommandProber:
     def _reason(self, probed: _Probed, report: Probed) -> str:
         """Why the attempt is not ready, empty if it is."""
         code = report.exit_code
+        if not probed.is_command:
+            return "" if code == 0 else report.message or no_answer_within(probed.longest)
         if report.message:
             return f"it could not be started: {report.message}"
         if probed.killed:
@@ -133,23 +144,37 @@ class CommandProber:
         return _with_line(words, _last_line(probed.output))
 
     def read_to_end(self, key: AttemptKey) -> bool:
-        """End the present try for an attempt that has ended by itself; whether its answer is to come.
+        """Get the last answer for an attempt that has ended by itself; whether it is to come.
 
-        The try began before that end: if it has succeeded by now, the attempt was ready.
+        The present try of a command is ended: if it has succeeded by now, the attempt was ready. A file is
+        looked for once more.
         """
         probed = self._attempts.get(key)
-        if probed is None or probed.stopped or probed.begun is None:
+        if probed is None or probed.stopped:
+            return False
+        is_file = probed.request.kind == "file"
+        if not is_file and (probed.begun is None or not probed.is_command):
             return False
         probed.ended = self._clock.timed()
-        self._executor.end_probe(key)
+        if is_file:
+            # The present try may have looked for it before the end.
+            self._try(probed, probed.ended)
+        else:
+            self._executor.end_probe(key)
         return True
+
+    def is_last(self, report: Probed) -> bool:
+        """Whether this is the answer to the last try for an attempt."""
+        probed = self._attempts.get(report.key)
+        return probed is None or probed.request.number == report.number
 
     def was_read_to_end(self, key: AttemptKey) -> bool:
         """Whether no answer is to come for an attempt that has ended."""
         probed = self._attempts.get(key)
         if probed is None or probed.ended is None or probed.begun is None:
             return True
-        return self._clock.timed() >= probed.ended + MAX_WAIT_SECONDS
+        longest = MAX_WAIT_SECONDS if probed.is_command else MAX_FAR_WAIT_SECONDS
+        return self._clock.timed() >= probed.ended + longest
 
     def was_ready(self, key: AttemptKey) -> bool:
         """Whether an attempt that has ended was ready; `take_ready` has not said so yet."""
@@ -184,7 +209,7 @@ class CommandProber:
         probed = self._attempts.get(key)
         if probed is None or not probed.reason:
             return ""
-        return f"command {probed.what}: {probed.reason}"[:MAX_REASON_CHARACTERS]
+        return f"{probed.words}{probed.reason}"[:MAX_REASON_CHARACTERS]
 
 
 def _with_line(words: str, line: str) -> str:

@@ -90,20 +90,28 @@ class StartRequest(Frozen):
 
 
 class ProbeRequest(Frozen):
-    """A request to run a command once that says whether an attempt is ready.
+    """A request to find out once whether an attempt is ready, by a command or, where it runs, in another way.
 
-    Each try of a run has another `number`. `task` is the name of the attempt's task; `env` and `cwd`
-    are the attempt's, `output` is the name of a file among the logs that gets what the command prints.
-    `mprun.launcher.launcher` reads the fields in this order.
+    Each try of a run has another `number`. `task` is the name of the attempt's task; `what` are the words of
+    the command, or the one word that `ready` has for another `kind`. `env` and `cwd` are the attempt's,
+    `output` is the name of a file among the logs that gets what the command prints.
+    `mprun.launcher.launcher` reads these fields in this order (`COMMAND_FIELDS`). The others are for the
+    other kinds: `pid` is the process of the attempt, and the try may take so many `seconds`.
     """
 
     key: AttemptKey
     number: int
     task: str
-    command: tuple[str, ...]
+    what: tuple[str, ...]
     env: dict[str, str]
     cwd: str | None
     output: str
+    kind: str = "command"
+    pid: int | None = None
+    seconds: float = 0.0
+
+
+COMMAND_FIELDS = 7
 
 
 class BindError(Frozen):
@@ -222,7 +230,8 @@ class Exited(Frozen):
 class Probed(Frozen):
     """A try of `Executor.probe` has ended; `exit_code` is None if it is unknown or there was no process.
 
-    `message` says why it could not be started.
+    `message` says why it could not be started. Of other kinds than `command`, `exit_code` is 0 if the attempt
+    is ready, else `message` says why it is not: "" if there was no answer in time.
     """
 
     key: AttemptKey
@@ -252,7 +261,13 @@ Report = (
 
 
 class Executor(Protocol):
-    """Starts attempts and reports on them; only `close` may block."""
+    """Starts attempts and reports on them; only `close` may block.
+
+    `probe_kinds` are the kinds of `ready` for which it is asked to `probe`. The engine probes in the other
+    ways itself: on its own machine.
+    """
+
+    probe_kinds: frozenset[str]
 
     def fileno(self) -> int:
         """A descriptor that is readable when there are reports."""
@@ -280,10 +295,13 @@ class Executor(Protocol):
         """
 
     def probe(self, request: ProbeRequest) -> None:
-        """Run a command that probes an attempt; answered by `Probed`. One try at a time for each attempt."""
+        """Probe an attempt; answered by `Probed`. One try at a time for each attempt.
+
+        A `file` is also looked for after the end of the attempt.
+        """
 
     def end_probe(self, key: AttemptKey) -> None:
-        """Kill the process tree of the try for this attempt, if there is one."""
+        """Kill the process tree of the command that probes this attempt, if there is one."""
 
     def suspend(self) -> None:
         """Stop every running attempt (SIGSTOP) and start no other; answered by `Suspended`."""

@@ -54,7 +54,12 @@ def load(name: str) -> type[NamedExecutor]:
         found = getattr(found, part, None)
     if not isinstance(found, type):
         raise UsageError(f"`--executor {name}`: `{module}` has no class `{attribute}`")
-    needed = [*(method for method in vars(Executor) if not method.startswith("_")), "wait", "unsupported"]
+    needed = [
+        *(method for method in vars(Executor) if not method.startswith("_")),
+        "wait",
+        "unsupported",
+        "probe_kinds",
+    ]
     missing = [method for method in needed if not hasattr(found, method)]
     if missing:
         listed = ", ".join(f"`{method}`" for method in missing)

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import (
+    COMMAND_FIELDS,
     BindError,
     ExecutorLost,
     Exited,
@@ -42,6 +43,8 @@ class LocalExecutor:
 
     If the launcher dies, `subreaper` kills what it leaves behind.
     """
+
+    probe_kinds = frozenset(("command",))
 
     def __init__(self, pid: int, sock: socket, subreaper: Subreaper) -> None:
         self._pid = pid
@@ -99,7 +102,7 @@ class LocalExecutor:
     def probe(self, request: ProbeRequest) -> None:
         # The start of its attempt may be reported when the run is suspended already.
         if self._held_probes is None:
-            self._channel.send("probe", *request.to_tuple())
+            self._channel.send("probe", *request.to_tuple()[:COMMAND_FIELDS])
         else:
             self._held_probes.append(request)
 

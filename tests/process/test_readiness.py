@@ -17,10 +17,10 @@ from contextlib import closing, contextmanager
 import pytest
 from support.records import state_file
 
-from mprun.engine import network_probes, readiness
+from mprun.engine import readiness
 from mprun.engine.readiness import Prober
 from mprun.jobfile.model import Ready
-from mprun.linux import port_owner
+from mprun.linux import network_probes, port_owner, probes
 
 KEY = (3, 1)
 # Everything that a test waits for happens at once; only a defect takes this long.
@@ -200,7 +200,7 @@ def test_connection_to_itself_is_not_ready(prober, free_port, monkeypatch):
             super().connect(address)
             made.append(self.getsockname() == self.getpeername())
 
-    monkeypatch.setattr("mprun.engine.network_probes.socket.socket", SelfConnecting)
+    monkeypatch.setattr("mprun.linux.network_probes.socket.socket", SelfConnecting)
     start_probe(prober, "tcp", f"127.0.0.1:{free_port}")
     wait_until(lambda: len(made) > 3)
     assert all(made)
@@ -331,7 +331,7 @@ def test_c28_one_try_may_take_five_seconds_or_try_timeout_within_the_whole(
 ):
     asked = []
     monkeypatch.setattr(
-        readiness._FileProbe,
+        probes.FileProbe,
         "check",
         lambda self, deadline: asked.append(deadline - time.monotonic()) or "no",
     )
@@ -599,7 +599,7 @@ def test_descriptor_is_not_inherited_and_does_not_block(prober):
 def test_interval_of_zero_does_not_spin(prober, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        readiness._FileProbe, "check", lambda self, deadline: asked.append(time.monotonic()) or "no"
+        probes.FileProbe, "check", lambda self, deadline: asked.append(time.monotonic()) or "no"
     )
     start_probe(prober, "file", "/nowhere", interval=0)
     wait_until(lambda: len(asked) > 5)
@@ -613,7 +613,7 @@ def test_signals_are_left_to_the_main_thread(prober, monkeypatch):
         masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         return ""
 
-    monkeypatch.setattr(readiness._FileProbe, "check", ask)
+    monkeypatch.setattr(probes.FileProbe, "check", ask)
     start_probe(prober, "file", "/")
     assert becomes_ready(prober)
     assert {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD} <= masks[0]

@@ -16,6 +16,8 @@ from mprun.record.state_dir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")
+# The variables that name an executor; `test_hosts_model` sets them.
+EXECUTOR: dict[str, str] = {}
 # A command that takes longer has hung, in seconds.
 TIMEOUT = 50
 
@@ -65,7 +67,7 @@ def environment(**more):
     """The environment without the variables that change the output of mprun."""
     dropped = ("MPRUN_", "NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
-    return {**kept, **more}
+    return {**kept, **EXECUTOR, **more}
 
 
 def start(*arguments, cwd, **options):

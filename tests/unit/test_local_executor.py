@@ -25,7 +25,7 @@ class Sent:
 
 
 def probe(key):
-    return ProbeRequest(key=key, number=1, task="a", command=("true",), env={}, cwd="/", output="out")
+    return ProbeRequest(key=key, number=1, task="a", what=("true",), env={}, cwd="/", output="out")
 
 
 def test_a_probe_of_an_attempt_whose_start_is_reported_late_waits_until_the_run_is_resumed():

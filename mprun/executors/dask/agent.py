@@ -25,6 +25,7 @@ from mprun.executors.base import (
     Exited,
     PrepareReply,
     PrepareRequest,
+    Probed,
     ProbeRequest,
     Report,
     Started,
@@ -32,6 +33,7 @@ from mprun.executors.base import (
 )
 from mprun.executors.dask import reports
 from mprun.executors.dask.host_directory import make_directory
+from mprun.executors.dask.host_probes import KINDS, HostProbes
 from mprun.executors.new_launcher import start_launcher
 from mprun.launcher.channel import EngineChannel
 
@@ -102,6 +104,8 @@ class Agent:
         self._poll.register(sock, select.POLLIN)
         self._socket = sock.fileno()
         self._executor: LocalExecutor | None = None
+        self._probes = HostProbes()
+        self._poll.register(self._probes.fileno(), select.POLLIN)
         self._directory = ""
         # As long as it is open, no other agent takes the directory for abandoned.
         self._lock = -1
@@ -109,6 +113,8 @@ class Agent:
         # The name of the log, and that of the result files without a suffix, of each attempt.
         self._files: dict[AttemptKey, tuple[str, str]] = {}
         self._tails: dict[AttemptKey | None, LogTail] = {}
+        # What the commands print that probe attempts now.
+        self._outputs: dict[AttemptKey, LogTail] = {}
         # Reports that wait until the log before them is sent.
         self._reports: deque[Report] = deque()
         # The result file of which more is to be sent.
@@ -152,6 +158,7 @@ class Agent:
         if self._executor is not None:
             self._executor.flush()
             self._reports += self._executor.receive()
+            self._reports += self._probes.take()
             if not found:
                 self._executor.wake()
         self._send(now)
@@ -184,9 +191,21 @@ class Agent:
             key, name, title, to = details
             executor.signal(key, name, title=title, to=to)
         elif kind == "probe":
-            executor.probe(ProbeRequest.from_tuple(details[0]))
+            self._probe(executor, ProbeRequest.from_tuple(details[0]))
         elif kind in ("cancel", "end_probe", "suspend", "resume"):
             getattr(executor, kind)(*details)
+            if kind in ("suspend", "resume"):
+                getattr(self._probes, kind)()
+
+    def _probe(self, executor: LocalExecutor, request: ProbeRequest) -> None:
+        if request.kind in KINDS:
+            self._probes.start(request)
+            return
+        # What the try before has printed is not read again.
+        output = self._outputs[request.key] = LogTail(self._logs, request.output)
+        output.remove()
+        self._channel.send("new_log", request.output)
+        executor.probe(request)
 
     def _prepare(self, fields: tuple[Any, ...]) -> None:
         request = PrepareRequest.from_tuple(fields)
@@ -242,7 +261,7 @@ class Agent:
     def _send_pieces(self) -> bool:
         """A piece of each log of which there is more; whether there was any."""
         found = False
-        for tail in self._tails.values():
+        for tail in (*self._tails.values(), *self._outputs.values()):
             if data := tail.read():
                 found = True
                 self._channel.send("log", tail.name, data)
@@ -259,6 +278,9 @@ class Agent:
                     self._reports[0] = report
                 if not self._send_files(report.key):
                     return True
+            elif isinstance(report, Probed) and report.key in self._outputs:
+                if not self._send_output(report.key):
+                    return True
             elif isinstance(report, Started):
                 self._tails[report.key] = LogTail(self._logs, self._files[report.key][0])
             elif isinstance(report, (PrepareReply, ExecutorLost)):
@@ -271,6 +293,18 @@ class Agent:
             self._channel.send(*reports.pack(report))
             sent = True
         return sent
+
+    def _send_output(self, key: AttemptKey) -> bool:
+        """Send what is left of what a probe has printed; False if there is more."""
+        output = self._outputs[key]
+        if data := output.read():
+            self._channel.send("log", output.name, data)
+        if len(data) == PIECE_BYTES:
+            return False
+        output.remove()
+        del self._outputs[key]
+        self._channel.send("end_log", output.name)
+        return True
 
     def _send_files(self, key: AttemptKey) -> bool:
         """Send what is left of the log of an attempt, and its result files; False if there is more."""
@@ -290,6 +324,7 @@ class Agent:
             if is_its and not self._send_file(name):
                 return False
         del self._files[key]
+        self._probes.forget(key)
         return True
 
     def _disk_error(self) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # How long the agents may take to end what they run, at the end of a run, in seconds.
 CLOSE_SECONDS = 15.0
 _CHUNK_BYTES = 1 << 18
+# Of so many attempts that have ended it is known where they were: the engine asks at once.
+MAX_ENDED = 10_000
 
 
 class Bridge:
@@ -54,7 +56,8 @@ class Bridge:
         self._prepared: dict[str, base.PrepareReply] | None = None
         # The hosts that were lost before that, and why.
         self._lost_before: list[str] = []
-        self._max_parallel = 0
+        # Where the last attempts that have ended were.
+        self._ended_at: dict[AttemptKey, str] = {}
         self._suspending: set[str] = set()
         # What has been reported and not been sent.
         self._unsent: list[tuple[Any, ...]] = []
@@ -176,9 +179,10 @@ class Bridge:
         self._to_host_of(key, "end_probe", key)
 
     def _to_host_of(self, key: AttemptKey, *message: Any) -> None:
-        place = self._placement.places.get(key)
-        # It may have ended, or its host be lost, and the engine has not read of it yet.
-        if place is not None:
+        # It may have ended, and the engine has not read of it yet, or asks what it has left. Nor may it know
+        # yet that its host is lost.
+        place = self._placement.places.get(key) or self._ended_at.get(key, "")
+        if place in self._placement.loads:
             self._hosts[place].send(*message)
 
     def _handle_suspend(self) -> None:
@@ -226,6 +230,10 @@ class Bridge:
                 self._note_closed()
             elif files is not None and kind == "log":
                 files.append(*details)
+            elif files is not None and kind == "new_log":
+                files.begin(*details)
+            elif files is not None and kind == "end_log":
+                files.end(*details)
             elif files is not None and kind == "file":
                 name, data, is_last = details
                 files.write_result(host.number, name, data, is_last=is_last)
@@ -248,7 +256,7 @@ class Bridge:
         elif kind != "Importing":
             key = fields[reports.KEY]
             fields[reports.CLOCK] += min(host.clock_offset, time.monotonic() - fields[reports.CLOCK])
-            if placement.places.get(key) != str(host.number):
+            if kind != "Probed" and placement.places.get(key) != str(host.number):
                 # It was given up.
                 return
             if kind == "Started":
@@ -260,12 +268,18 @@ class Bridge:
             elif kind != "Probed":
                 placement.handle_over(key)
                 if kind == "Exited":
+                    self._note_ended(key, str(host.number))
                     placement.note_duration(fields[reports.DURATION])
                 if kind == "Exited" and self._files is not None:
                     lost = self._files.end(self._logs[key])
                     fields[reports.LOG_ERROR] = fields[reports.LOG_ERROR] or lost
                 self._forget(key)
         self._send("report", kind, fields)
+
+    def _note_ended(self, key: AttemptKey, name: str) -> None:
+        self._ended_at[key] = name
+        if len(self._ended_at) > MAX_ENDED:
+            del self._ended_at[next(iter(self._ended_at))]
 
     def _handle_prepared(self, host: Host, reply: Any) -> None:
         if self._prepared is None:

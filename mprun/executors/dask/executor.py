@@ -32,8 +32,10 @@ _PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 class DaskExecutor:
     """Speaks with one bridge; see `mprun.executors.by_name.NamedExecutor`."""
 
-    # mprun itself makes these probes, and keeps artifacts: on its own machine.
-    unsupported = frozenset(("ready.tcp", "ready.http", "ready.file", "artifacts"))
+    # mprun itself keeps artifacts: on its own machine.
+    unsupported = frozenset(("artifacts",))
+    # All but `log`: logs are sent.
+    probe_kinds = frozenset(("command", "tcp", "http", "file"))
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         import subprocess

@@ -25,6 +25,12 @@ class RunFiles:
         # Why a log is not complete, by its name.
         self.errors: dict[str, str] = {}
 
+    def begin(self, log: str) -> None:
+        """Make a log empty."""
+        self.end(log)
+        with contextlib.suppress(OSError):
+            os.close(self._create(log, os.O_TRUNC))
+
     def append(self, log: str, data: bytes) -> None:
         """Add to a log."""
         if log in self.errors:
