@@ -88,6 +88,7 @@ class LocalExecutor:
             "identity": request.identity,
             "tell_modules": request.tell_modules,
         }
+        self._subreaper.identity = request.identity
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
     def start(self, request: StartRequest) -> None:

@@ -40,7 +40,8 @@ class Subreaper:
     now: that is the command line. With a `run_id` this process is someone else's program, and only
     processes that provably belong to the run are killed; it is a subreaper until `close`. `keeper`
     is the pid of the process that saves the output of commands, 0 if there is none. `cgroup` is the directory
-    of the run's cgroup, "" if it has none, and `cgroup_folder` that directory held open.
+    of the run's cgroup, "" if it has none, and `cgroup_folder` that directory held open. `identity` is that
+    of the directory of the run, by which its processes are tagged, "" if it is unknown.
     """
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
@@ -48,6 +49,7 @@ class Subreaper:
         self.keeper = 0
         self.cgroup = ""
         self.cgroup_folder = -1
+        self.identity = ""
         self._sessions = {launcher}
         # The start time by pid, because a process that has ended shows no environment any more.
         self._killed: dict[int, int] = {}
@@ -154,9 +156,11 @@ class Subreaper:
         ours = procfs.descendants(everyone, children)
         if self._run_id is None:
             return ours
-        proven = procfs.descendants(
-            everyone, {pid for pid in ours if procfs.has_run_id(pid, self._run_id)} | (ours & self._members())
-        )
+        from mprun.linux import run_tags
+
+        tag = run_tags.tag_of(self.identity) if self.identity else -1
+        marked = {pid for pid in ours if run_tags.run_of(pid) == tag or procfs.has_run_id(pid, self._run_id)}
+        proven = procfs.descendants(everyone, marked | (ours & self._members()))
         # A process inherits its session or starts one, and cannot join another: the session of one
         # of the run's processes is the run's, unless this process is in it.
         self._sessions |= {everyone[pid].session for pid in proven} - {os.getsid(0)}

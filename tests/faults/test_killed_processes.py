@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from support.cgroups import Cgroup, why_none
 from support.crash_targets import write_crash_job
 from support.kills import BOUND, WHO, Kills
 from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, start, write
@@ -255,14 +256,33 @@ FOREIGN = """\
 """
 
 
+@pytest.fixture(params=["with a cgroup", "without"])
+def enter_cgroup(request):
+    """A `preexec_fn` after which a run can have a cgroup of its own, or not."""
+    if why_none():
+        if request.param == "with a cgroup":
+            pytest.skip(why_none())
+        yield None
+        return
+    cgroup = Cgroup(can_have_children=request.param == "with a cgroup")
+    yield cgroup.enter
+    cgroup.close()
+
+
 @every_start_method
-def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(run_to_kill, tmp_path, method):
+def test_a_program_that_runs_a_job_keeps_its_own_children_if_the_launcher_dies(
+    run_to_kill, tmp_path, method, enter_cgroup
+):
     write_crash_job(tmp_path, script=FOREIGN)
 
     def launch(*arguments, cwd, env):
-        command = [sys.executable, "script.py", method]
         return subprocess.Popen(
-            command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "script.py", method],
+            cwd=cwd,
+            env=environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=enter_cgroup,
         )
 
     run = run_to_kill(launch=launch)
