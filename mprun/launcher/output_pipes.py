@@ -76,7 +76,7 @@ class OutputPipes:
         self.pids = {self.keeper.pid}
         # By the descriptor that is readable once the process has ended.
         self._drainers: dict[int, Drainer] = {}
-        self._max_drainers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
+        self._max_drainers = _count_cores() if sys.platform == "linux" else 0
 
     # ---- the start of an attempt
 
@@ -296,3 +296,11 @@ class OutputPipes:
         for pipe in self.watched.values():
             pipe.drain_rest()
         self.keeper.close()
+
+
+def _count_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:
+        # A seccomp filter may refuse it.
+        return os.cpu_count() or 1

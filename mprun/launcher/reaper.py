@@ -9,11 +9,10 @@ from os import killpg
 from time import monotonic, sleep
 
 from mprun.launcher import fork
-from mprun.launcher.worker import RLIMIT_RTTIME, can_tag
+from mprun.launcher.worker import can_tag
 from mprun.linux import pidfd_signals, procfs
 from mprun.linux.kill_loop import kill_until_none_left
 from mprun.linux.run_tags import task_of
-from mprun.linux.wait4 import soft_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -252,7 +251,7 @@ class Reaper:
 
     def _owners_of(self, pid: int, ended: int) -> frozenset[int]:
         """The pids of the processes of the tasks whose an orphan may be."""
-        if (task := task_of(pid)) or not can_tag(soft_limit(os.getpid(), RLIMIT_RTTIME)):
+        if (task := task_of(pid)) or not can_tag(procfs.real_time_limit(os.getpid())):
             # Where nothing has a tag, an orphan comes here only when its task ends.
             return frozenset((task,))
         if pid not in self._untagged:

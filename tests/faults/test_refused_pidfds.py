@@ -154,6 +154,30 @@ def test_each_call_may_be_refused_with_any_error(tmp_path, name, error):
     assert f"warning: this system refuses `{name}`" in run.stderr
 
 
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize("name", ["prlimit64", "sched_getaffinity"])
+def test_limits_and_cores_may_not_be_seen(tmp_path, name, error):
+    """As with `SystemCallFilter=~@resources` of systemd: then no process has the tag of its run."""
+    write(
+        tmp_path,
+        work=WORK,
+        job="""\
+            defaults: {stop: {grace: 200ms}, timeout: 1s, allow_failure: true}
+            tasks:
+            - {name: stay, target: 'work:stay'}
+            - {name: next, target: 'work:stay', depends_on: left}
+            - {name: left, command: 'setsid sleep 60 & echo $! > left; exit 0'}
+        """,
+    )
+    run = mprun("job.yaml", "-q", cwd=tmp_path, preexec_fn=seccomp.refusing(name, error=error))
+    outcomes = {task: run.outcome(task) for task in ("stay", "next", "left")}
+    assert (run.code, outcomes) == (0, {"stay": "timed_out", "next": "timed_out", "left": "succeeded"}), (
+        run.stderr
+    )
+    pids = [*noted(tmp_path, 4), int((tmp_path / "left").read_text())]
+    assert not [pid for pid in pids if alive(pid)]
+
+
 def test_fail_fast_and_a_service_with_a_probe(tmp_path, refusing):
     write(
         tmp_path,

@@ -16,6 +16,10 @@ import sys
 # From <linux/audit.h> and the tables of system calls; pidfds have the same numbers everywhere.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NUMBERS = {"pidfd_send_signal": 424, "pidfd_open": 434}
+_OTHERS = {
+    "x86_64": {"prlimit64": 302, "sched_getaffinity": 204},
+    "aarch64": {"prlimit64": 261, "sched_getaffinity": 123},
+}
 
 # From <linux/prctl.h>, <linux/seccomp.h> and <linux/filter.h>.
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
@@ -39,8 +43,9 @@ def refusing(*names, error=errno.EPERM):
     code += struct.pack("HBBI", _JUMP_EQUAL, 1, 0, _ARCHITECTURES[platform.machine()])
     code += struct.pack("HBBI", _RETURN, 0, 0, _ALLOW)
     code += struct.pack("HBBI", _LOAD, 0, 0, _OFFSET_NUMBER)
+    numbers = NUMBERS | _OTHERS[platform.machine()]
     for name in names:
-        code += struct.pack("HBBI", _JUMP_EQUAL, 0, 1, NUMBERS[name])
+        code += struct.pack("HBBI", _JUMP_EQUAL, 0, 1, numbers[name])
         code += struct.pack("HBBI", _RETURN, 0, 0, _ERRNO | error)
     code += struct.pack("HBBI", _RETURN, 0, 0, _ALLOW)
     program = _Program(len(code) // 8, code)
