@@ -11,6 +11,7 @@ from mprun.cli.options import STATE_DIR
 from mprun.cli.output_file import check_different, check_path, write_run
 from mprun.cli.run_files import FORMATS
 from mprun.errors import UsageError
+from mprun.record import garbage_collector
 from mprun.record.run_list import find_run
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def export(run: str | None, state_dir: str, **paths: str | None) -> int:
     for name, path in wanted:
         if path != "-":
             check_path(path, FORMATS[name](), f"--{name}")
-    for name, path in wanted:
-        write_run(directory, path, FORMATS[name]())
+    with garbage_collector.paused():
+        for name, path in wanted:
+            write_run(directory, path, FORMATS[name]())
     return 0

@@ -9,7 +9,7 @@ from mprun.cli.output_file import Format
 from mprun.cli.recorded_plan import read_plan
 from mprun.outcomes import Outcome
 from mprun.record import reader
-from mprun.reporters.junit import junit
+from mprun.reporters import junit
 from mprun.reporters.task_places import TaskPlaces, checkout, present_directory
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _pieces(directory: RunDirectory, plan: Plan | None) -> Iterator[str]:
         plan = read_plan(state)
     places = TaskPlaces(plan, state, checkout(os.environ, present_directory(state)))
     alive = reader.run_outcome(directory, state) == Outcome.RUNNING
-    yield junit(directory, state, places, alive=alive).decode()
+    return junit.pieces(directory, state, places, alive=alive)
 
 
 # Whatever other program wrote an XML file of this name: each run of a CI job writes it again.

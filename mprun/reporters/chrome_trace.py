@@ -6,8 +6,10 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 from __future__ import annotations
 
+import heapq
 import json
 from functools import lru_cache
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
@@ -186,23 +188,18 @@ def _arrow(number: int, phase: str, time: int, track: tuple[int, int]) -> dict[s
 
 def _counters(timeline: Timeline) -> Iterator[str]:
     """How many tasks run and wait, and the sum of the peaks of memory of those that run."""
-    changes: list[tuple[int, int, int, int]] = []
-    first = set()
-    for attempt in timeline.attempts:
-        memory = attempt.max_rss
-        changes += [
-            (attempt.begin, 1, -(attempt.task not in first), memory),
-            (attempt.end, -1, 0, -memory),
-        ]
-        first.add(attempt.task)
-    changes += [(time, 0, -1, 0) for time, _ in timeline.unstarted]
-    changes.sort()
+    by_end = sorted(timeline.attempts, key=lambda attempt: attempt.end)
+    by_begin = sorted(timeline.attempts, key=lambda attempt: attempt.begin)
+    changes = heapq.merge(
+        ((one.begin, 1, -(timeline.of_task[one.task][0] is one), one.max_rss) for one in by_begin),
+        ((one.end, -1, 0, -one.max_rss) for one in by_end),
+        ((time, 0, -1, 0) for time in sorted([time for time, _ in timeline.unstarted])),
+    )
     running, memory, drawn = 0, 0, None
-    waiting = len(first) + len(timeline.unstarted)
-    for place, (time, run, wait, more) in enumerate(changes):
+    waiting = len(timeline.of_task) + len(timeline.unstarted)
+    for (time, run, wait, more), following in pairwise(chain(changes, [()])):
         running, waiting, memory = running + run, waiting + wait, memory + more
-        is_last = place + 1 == len(changes)
-        if not is_last and (changes[place + 1][0] == time or (drawn and time - drawn < _COUNTER_STEP)):
+        if following and (following[0] == time or (drawn and time - drawn < _COUNTER_STEP)):
             continue
         drawn = time
         counter = f'{{"ph":"C","pid":1,"ts":{time},"name"'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from typing import TYPE_CHECKING
 
 from junitparser import Attr, Error, Failure, Skipped, xunit2
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # The end of a log that is shown, in bytes; of all logs together; and of each once that is used up.
 MAX_OUTPUT, MAX_OUTPUT_OF_ALL, MIN_OUTPUT = 64 << 10, 16 << 20, 1 << 10
+# Of so many cases elements are kept at the same time.
+_CASES_AT_ONCE = 500
 # Characters of a message, which readers show in one line, and of a name.
 _MAX_MESSAGE, _MAX_NAME = 500, 500
 # What XML 1.0 forbids, and what a reader would change: a carriage return becomes a line feed.
@@ -49,12 +52,14 @@ class _Case(xunit2.TestCase):
     line = Attr()
 
 
-def junit(directory: RunDirectory, state: RunState, places: TaskPlaces, *, alive: bool = False) -> bytes:
-    """The run as JUnit XML. With `alive` it is still running: some tasks have no outcome yet."""
-    document = _Document(directory, state, places, alive=alive).build()
-    file = io.BytesIO()
-    document.write(file)
-    return file.getvalue() + b"\n"
+def pieces(
+    directory: RunDirectory, state: RunState, places: TaskPlaces, *, alive: bool = False
+) -> Iterator[str]:
+    """The run as JUnit XML, piece by piece.
+
+    With `alive` it is still running: some tasks have no outcome yet.
+    """
+    return _Document(directory, state, places, alive=alive).pieces()
 
 
 def suite_of(job: str, task: str) -> str:
@@ -69,6 +74,58 @@ def suite_of(job: str, task: str) -> str:
     return ".".join((job, *parts))
 
 
+class _Suite:
+    """A test suite, and its cases as compressed XML: the elements of 100,000 take 500 MB."""
+
+    def __init__(self, element: xunit2.TestSuite) -> None:
+        self._element = element
+        self._packed: list[bytes] = []
+        self._counts = {"tests": 0, "errors": 0, "failures": 0, "skipped": 0}
+        self._seconds = 0.0
+        self._waiting: list[_Case] = []
+
+    def add(self, case: _Case) -> None:
+        """Add a case."""
+        self._waiting.append(case)
+        if len(self._waiting) == _CASES_AT_ONCE:
+            self._pack()
+
+    def complete(self) -> xunit2.TestSuite:
+        """The suite with its numbers and without its cases."""
+        self._pack()
+        for name, count in self._counts.items():
+            setattr(self._element, name, count)
+        self._element.time = round(self._seconds, 3) if self._packed else 0
+        return self._element
+
+    def cases(self) -> Iterator[str]:
+        """The cases as XML."""
+        for packed in self._packed:
+            yield zlib.decompress(packed).decode()
+
+    def _pack(self) -> None:
+        if not self._waiting:
+            return
+        part = xunit2.TestSuite()
+        part.extend(self._waiting)
+        part.update_statistics()
+        for name in self._counts:
+            self._counts[name] += getattr(part, name)
+        # Each is rounded; the sum of a part would be once more.
+        for case in self._waiting:
+            self._seconds += case.time
+        self._packed.append(zlib.compress(b"".join([case.tostring() for case in self._waiting]), 1))
+        self._waiting.clear()
+
+
+def _count_suites(document: xunit2.JUnitXml) -> None:
+    """As `update_statistics`, which would count the cases of each suite anew."""
+    suites = list(document)
+    for name in ("tests", "failures", "errors", "skipped"):
+        setattr(document, name, sum(getattr(suite, name) for suite in suites))
+    document.time = round(sum(suite.time for suite in suites), 3)
+
+
 class _Document:
     def __init__(self, directory: RunDirectory, state: RunState, places: TaskPlaces, *, alive: bool) -> None:
         self._directory = directory
@@ -80,30 +137,43 @@ class _Document:
         self._artifacts = artifacts_by_task(directory, state)
         # Names as they are shown may be equal although the names are not.
         self._names: set[str] = set()
-        self._suites: dict[str, xunit2.TestSuite] = {}
+        self._suites: dict[str, _Suite] = {}
 
-    def build(self) -> xunit2.JUnitXml:
+    def pieces(self) -> Iterator[str]:
         """All suites, that of the job first."""
         self._suite(self._job)
         state = self._state
         for name in state.known_names():
             task = state.tasks.get(name) or TaskState(name)
             suite = suite_of(self._job, name)
-            self._suite(suite).append(self._case(task, suite))
+            self._suite(suite).add(self._case(task, suite))
         document = xunit2.JUnitXml(_line(self._job))
-        document.extend(self._suites.values())
-        document.update_statistics()
+        # Where its cases are to be; nothing else in it is a case.
+        mark = xunit2.TestCase("cases")
+        for one in self._suites.values():
+            element = one.complete()
+            element.append(mark)
+            document.append(element)
+        _count_suites(document)
         if state.finished is not None:
             document.time = _seconds(state.finished.duration)
-        return document
+        file = io.BytesIO()
+        document.write(file)
+        first, *others = file.getvalue().split(mark.tostring())
+        yield first.decode()
+        for one, after in zip(self._suites.values(), others, strict=True):
+            yield from one.cases()
+            yield after.decode()
+        yield "\n"
 
-    def _suite(self, name: str) -> xunit2.TestSuite:
+    def _suite(self, name: str) -> _Suite:
         if name not in self._suites:
-            suite = self._suites[name] = xunit2.TestSuite(_line(name))
+            element = xunit2.TestSuite(_line(name))
             if (started := self._state.started) is not None:
-                suite.timestamp = _line(started.time[:19])
-                suite.hostname = _line(started.host)
-                suite.add_property("run", _line(started.run))
+                element.timestamp = _line(started.time[:19])
+                element.hostname = _line(started.host)
+                element.add_property("run", _line(started.run))
+            self._suites[name] = _Suite(element)
         return self._suites[name]
 
     def _case(self, task: TaskState, suite: str) -> _Case:

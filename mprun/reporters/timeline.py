@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import lru_cache
 from heapq import heappop, heappush
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import decode, encode_compactly
@@ -150,7 +151,7 @@ class Timeline:
         line, name, _, _ = found
         time = self._at(time_of_line(line))
         if time is not None:
-            attempt = self._begin(name, host_of_start(line), 1, time, is_service=False)
+            attempt = self._begin(name, intern(host_of_start(line)), 1, time, is_service=False)
             attempt.kept = TaskState(name, found)
 
     def add_end(self, found: Found) -> bool:
@@ -216,7 +217,11 @@ class Timeline:
             lanes = self._lanes[host, is_service] = _Lanes()
         attempt = Attempt(task, host, number, time, lanes.take(time))
         self.attempts.append(attempt)
-        self.of_task.setdefault(task, []).append(attempt)
+        # Not `setdefault`: a list that has grown by its first item has room for three more.
+        if task in self.of_task:
+            self.of_task[task].append(attempt)
+        else:
+            self.of_task[task] = [attempt]
         return attempt
 
     def _start(self, event: TaskStarted, time: int) -> None:

@@ -1,7 +1,9 @@
 """JUnit: what junitparser, xmllint and the schema of Jenkins' xunit plugin find in it."""
 
+import io
 import shutil
 import subprocess
+import tracemalloc
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from support.runs import mprun, write
 from mprun.record import reader
 from mprun.record.run_list import find_run
 from mprun.reporters import junit as junit_module
-from mprun.reporters.junit import junit, suite_of
+from mprun.reporters.junit import pieces, suite_of
 from mprun.reporters.task_places import TaskPlaces, checkout
 
 SCHEMA = Path(__file__).parents[1] / "support" / "junit-10.xsd"
@@ -49,7 +51,7 @@ def of_record(tmp_path, lines):
     directory = find_run(str(tmp_path / ".mprun"), None)
     state, _ = reader.read_state(directory)
     path = tmp_path / "junit.xml"
-    path.write_bytes(junit(directory, state, TaskPlaces(None, state, str(tmp_path))))
+    path.write_text("".join(pieces(directory, state, TaskPlaces(None, state, str(tmp_path)))))
     suites = list(xunit2.JUnitXml.fromfile(str(path)))
     return {case.name: case for suite in suites for case in suite}, suites, path
 
@@ -294,7 +296,9 @@ def test_output_is_the_last_64_kib_and_less_of_each_if_many_fail(tmp_path, monke
     shutil.move(tmp_path / ".mprun", tmp_path / "kept")
     directory = find_run(str(tmp_path / "kept"), None)
     state, _ = reader.read_state(directory)
-    (suite,) = xunit2.JUnitXml.fromstring(junit(directory, state, TaskPlaces(None, state, "/")))
+    (suite,) = xunit2.JUnitXml.fromstring(
+        "".join(pieces(directory, state, TaskPlaces(None, state, "/"))).encode()
+    )
     a, b, c = (case.system_out for case in suite)
     assert 65_000 < len(a) <= 64 << 10
     assert a.startswith("line of a log\n")
@@ -309,12 +313,42 @@ def test_ten_thousand_cases(tmp_path):
     directory = find_run(str(tmp_path / ".mprun"), None)
     state, _ = reader.read_state(directory)
     path = tmp_path / "junit.xml"
-    path.write_bytes(junit(directory, state, TaskPlaces(None, state, "/")))
+    path.write_text("".join(pieces(directory, state, TaskPlaces(None, state, "/"))))
     (suite,) = xunit2.JUnitXml.fromfile(str(path))
     assert (suite.tests, suite.failures) == (10_000, 100)
     assert len({case.get("name") for case in ET.parse(path).iter("testcase")}) == 10_000
     assert path.stat().st_size < 8 << 20
+    # The library comes to the same numbers and writes the same.
+    document = xunit2.JUnitXml.fromfile(str(path))
+    document.update_statistics()
+    document.time = xunit2.JUnitXml.fromfile(str(path)).time
+    copy = io.BytesIO()
+    document.write(copy)
+    assert copy.getvalue() + b"\n" == path.read_bytes()
     xmllint(path)
+
+
+def test_junit_of_many_tasks_takes_little_memory(tmp_path):
+    """Their elements alone would take 4 KB a task."""
+    large_run(tmp_path, 4_000)
+    directory = find_run(str(tmp_path / ".mprun"), None)
+    state, _ = reader.read_state(directory)
+    places = TaskPlaces(None, state, "/")
+    list(pieces(directory, state, places))
+    tracemalloc.start()
+    try:
+        size = sum(map(len, pieces(directory, state, places)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 4_000 * 400
+    assert peak < 4_000 * 1_200
+
+
+def test_a_run_without_tasks_has_a_suite(tmp_path):
+    cases, (suite,), path = of_record(tmp_path, [STARTED | {"tasks": 0}])
+    assert (cases, suite.tests, suite.time) == ({}, 0, 0)
+    is_accepted(path)
 
 
 def test_a_path_is_relative_to_the_checkout():
