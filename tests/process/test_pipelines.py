@@ -485,8 +485,11 @@ def test_literal_list_has_items_of_every_type(desk, method):
     assert run.place("task_started", "each[3]") > run.place("task_exited", "good")
 
 
-@every_start_method
-@pytest.mark.parametrize("count", [0, 1, 100])
+# A new Python for each of a hundred tasks would show no more than for each of ten.
+@pytest.mark.parametrize(
+    ("method", "count"),
+    [(method, count) for method in START_METHODS for count in (0, 1, 100 if method == "fork" else 10)],
+)
 def test_returned_list_becomes_tasks(desk, method, count):
     run = desk.run(
         f"""
