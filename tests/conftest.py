@@ -26,7 +26,10 @@ REMOVED_VARIABLES |= {
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--rounds", type=int, default=4, help="how often each of the tests that kill at random moments kills"
+        "--rounds",
+        type=int,
+        default=4,
+        help="how often what is random is tried, such as kills",
     )
 
 
