@@ -386,8 +386,7 @@ class Hosts:
         bad = {name: each for name, each in outcomes.items() if name not in ("slow", "service", "each")}
         bad = {name: each for name, each in bad.items() if each != "succeeded"}
         told = {"code": code, "stderr": stderr, "outcomes": outcomes, "hit": one.hit}
-        # Before the first start a host that is lost ends the run.
-        allowed = {0, 3} if not run.of("task_started") else {0} if one.reruns else {0, 1}
+        allowed = self._allowed_after_loss(one, run, outcomes)
         if not one.hit or fault in HEALED or fault == FAULTS[0]:
             allowed = {0}
         elif fault in ("engine", "cut of mprun, which is killed"):
@@ -404,6 +403,15 @@ class Hosts:
         finished = run.of("run_finished")
         if code >= 0 and (len(finished) != 1 or finished[0]["exit_code"] != code):
             one.add("outcome", f"the record has {finished}: {told}")
+
+    def _allowed_after_loss(self, one, run, outcomes):
+        """The exit codes of a run that has lost one host."""
+        started = run.of("run_started")
+        if not run.of("task_started") or len(started[0]["hosts"]) == 1:
+            # Before the first start a host that is lost ends the run, and so does the last one.
+            return {0, 1, 3}
+        # No one has seen how a service ended that was being stopped.
+        return {0} if one.reruns and outcomes.get("service") != "unknown" else {0, 1}
 
     def _compare(self, one, place, text):
         """The same job on this machine: the same outputs, results and outcomes, and each task's parent."""
