@@ -28,6 +28,12 @@ _NO_CHILDREN_HINT = "multiprocessing allows a daemon no child processes; remove 
 _BACKGROUND_HINT = "(it left a process in the background, which was killed: let it run in the foreground)"
 
 
+def _lost(report: Exited) -> str:
+    if report.log_error:
+        return f"its log could not be written: {report.log_error}"
+    return report.artifacts_error and f"its artifacts could not be kept: {report.artifacts_error}"
+
+
 def attempt_result(
     task: Task, name: str, report: Exited, words: str, directory: RunDirectory, output_problem: str = ""
 ) -> AttemptResult:
@@ -39,9 +45,9 @@ def attempt_result(
     or an expectation needs them, or if a daemon failed.
     """
     code = report.exit_code or 0
-    if report.log_error:
+    if lost := _lost(report):
         # What it has written is lost, whatever its exit code says.
-        why = f"{words}; its log could not be written: {report.log_error}"
+        why = f"{words}; {lost}"
         return AttemptResult(
             succeeded=False, reason=why, exit_code=code, asked=report.asked, lost_output=True
         )

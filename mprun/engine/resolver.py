@@ -138,6 +138,7 @@ class TaskResolver:
             stacks=task.timeout is not None or task.ready is not None or self._plan.job.timeout is not None,
             after=tuple(((before, which), seconds) for before, which, seconds in after),
             capture=int(task.capture is not None),
+            artifacts=os.path.basename(self._directory.artifacts_of(planned.name)) if task.artifacts else "",
         )
 
     def env(self, number: int, call: Call | Task) -> dict[str, str]:

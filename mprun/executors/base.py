@@ -67,7 +67,8 @@ class StartRequest(Frozen):
     threads. The attempt starts once the attempts in `after` have
     succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
     1 or 0, what a command prints on standard output goes into a result file, too.
-    `mprun.launcher.channel` defines in which order the fields travel.
+    `artifacts` is the name of the directory of its task among the artifacts, "" if it has none; on this
+    machine its path is in `env`. `mprun.launcher.channel` defines in which order the other fields travel.
     """
 
     key: AttemptKey
@@ -87,6 +88,7 @@ class StartRequest(Frozen):
     stacks: bool = False
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
     capture: int = 0
+    artifacts: str = ""
 
 
 class ProbeRequest(Frozen):
@@ -204,7 +206,8 @@ class Exited(Frozen):
     as that was seen. `process_names` has the names of the processes in `orphans` and `left_running`, by pid,
     as far as they are known. `out_of_memory` is not None if the kernel killed a process for lack of memory
     when this one ended: the limit that was reached, in bytes, "" if there is none. `unseen` says why no one
-    saw how it ended, "" if that is known.
+    saw how it ended, "" if that is known. `artifacts_error` says why its artifacts are not complete, "" if
+    they are.
     """
 
     key: AttemptKey
@@ -225,6 +228,7 @@ class Exited(Frozen):
     process_names: dict[str, str] | None = None
     out_of_memory: str | None = None
     unseen: str = ""
+    artifacts_error: str = ""
 
 
 class Probed(Frozen):

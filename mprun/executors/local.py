@@ -289,8 +289,8 @@ def _report(kind: str, *facts: Any) -> Report:
             refused=tuple(refused),
         )
     if kind == "exited":
-        # The launcher does not know `out_of_memory`, and has seen the end.
-        facts = (*facts, None, "")
+        # The launcher does not know `out_of_memory`, has seen the end, and sends no artifacts.
+        facts = (*facts, None, "", "")
     elif kind == "started":
         facts = (*facts, "")
     elif kind in ("not_started", "start_cancelled"):

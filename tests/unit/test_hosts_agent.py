@@ -22,7 +22,7 @@ PREPARE = base.PrepareRequest(
 
 def test_a_host_without_the_directory_of_the_run_is_a_difference(tmp_path):
     ours, theirs = socket.socketpair()
-    agent = Agent(theirs)
+    agent = Agent(theirs, 30.0)
     agent._handle("prepare", PREPARE.replace(cwd=str(tmp_path / "away")).to_tuple())
     agent._send(0.0)
     with ours, theirs:

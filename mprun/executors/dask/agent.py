@@ -31,13 +31,14 @@ from mprun.executors.base import (
     Started,
     StartRequest,
 )
-from mprun.executors.dask import reports
+from mprun.executors.dask import artifacts, reports
 from mprun.executors.dask.host_directory import make_directory
 from mprun.executors.dask.host_probes import KINDS, HostProbes
 from mprun.executors.new_launcher import start_launcher
 from mprun.launcher.channel import EngineChannel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from socket import socket
     from typing import NoReturn
 
@@ -59,6 +60,9 @@ WAKE_INTERVAL = 1.0
 def beat_interval(timeout: float) -> float:
     """How often bridge and agent hear of each other, in seconds, if a host is lost after that timeout."""
     return min(BEAT_INTERVAL, timeout / BEATS_PER_TIMEOUT)
+
+
+ARTIFACTS_VARIABLE = "MPRUN_TASK_DIR"
 
 
 class LogTail:
@@ -115,6 +119,9 @@ class Agent:
         self._tails: dict[AttemptKey | None, LogTail] = {}
         # What the commands print that probe attempts now.
         self._outputs: dict[AttemptKey, LogTail] = {}
+        # The directories for artifacts of attempts, and what is to be sent of the one that is next.
+        self._artifacts: dict[AttemptKey, str] = {}
+        self._sending_artifacts: Iterator[tuple[artifacts.Path, bytes | None]] | None = None
         # Reports that wait until the log before them is sent.
         self._reports: deque[Report] = deque()
         # The result file of which more is to be sent.
@@ -186,7 +193,7 @@ class Agent:
         elif kind == "start":
             request = StartRequest.from_tuple(details[0])
             self._files[request.key] = (request.log, request.result)
-            executor.start(request)
+            executor.start(self._with_artifacts(request) if request.artifacts else request)
         elif kind == "signal":
             key, name, title, to = details
             executor.signal(key, name, title=title, to=to)
@@ -197,10 +204,20 @@ class Agent:
             if kind in ("suspend", "resume"):
                 getattr(self._probes, kind)()
 
+    def _with_artifacts(self, request: StartRequest) -> StartRequest:
+        """The request, with the directory for its artifacts on this host."""
+        path = self._artifacts[request.key] = os.path.join(self._directory, "artifacts", request.artifacts)
+        # If it cannot be made, the end of the attempt says so.
+        with contextlib.suppress(OSError):
+            os.makedirs(path, 0o700, exist_ok=True)
+        return request.replace(env={**request.env, ARTIFACTS_VARIABLE: path})
+
     def _probe(self, executor: LocalExecutor, request: ProbeRequest) -> None:
         if request.kind in KINDS:
             self._probes.start(request)
             return
+        if (path := self._artifacts.get(request.key)) is not None:
+            request = request.replace(env={**request.env, ARTIFACTS_VARIABLE: path})
         # What the try before has printed is not read again.
         output = self._outputs[request.key] = LogTail(self._logs, request.output)
         output.remove()
@@ -276,8 +293,10 @@ class Agent:
                     # Before anything is removed.
                     report = report.replace(log_error=self._disk_error())
                     self._reports[0] = report
-                if not self._send_files(report.key):
+                if not self._send_files(report.key) or not self._send_artifacts(report.key):
                     return True
+                del self._files[report.key]
+                self._probes.forget(report.key)
             elif isinstance(report, Probed) and report.key in self._outputs:
                 if not self._send_output(report.key):
                     return True
@@ -323,8 +342,27 @@ class Agent:
             is_its = name.startswith(f"{result}.") and not name[len(result) + 1 :][:1].isdigit()
             if is_its and not self._send_file(name):
                 return False
-        del self._files[key]
-        self._probes.forget(key)
+        return True
+
+    def _send_artifacts(self, key: AttemptKey) -> bool:
+        """Send the next piece of the artifacts of an attempt; whether there are no more."""
+        path = self._artifacts.get(key)
+        if path is None:
+            return True
+        error = ""
+        try:
+            if self._sending_artifacts is None:
+                self._sending_artifacts = artifacts.pieces(path)
+            for piece in self._sending_artifacts:
+                self._channel.send("artifact", key, *piece)
+                if piece[1] is not None:
+                    return False
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+        self._sending_artifacts = None
+        del self._artifacts[key]
+        shutil.rmtree(path, ignore_errors=True)
+        self._channel.send("end_artifacts", key, os.path.basename(path), error)
         return True
 
     def _disk_error(self) -> str:

@@ -56,6 +56,9 @@ class Bridge:
         self._prepared: dict[str, base.PrepareReply] | None = None
         # The hosts that were lost before that, and why.
         self._lost_before: list[str] = []
+        # The attempts that have artifacts, and why those that have arrived are not complete.
+        self._with_artifacts: set[AttemptKey] = set()
+        self._artifacts_errors: dict[AttemptKey, str] = {}
         # Where the last attempts that have ended were.
         self._ended_at: dict[AttemptKey, str] = {}
         self._suspending: set[str] = set()
@@ -147,6 +150,8 @@ class Bridge:
     def _handle_start(self, request: tuple[Any, ...]) -> None:
         key = request[reports.REQUEST_KEY]
         self._requests[key], self._logs[key] = request, request[reports.LOG]
+        if request[reports.ARTIFACTS]:
+            self._with_artifacts.add(key)
         after = [each for each, _ in request[reports.AFTER]]
         daemon = request[reports.DAEMON]
         place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic())
@@ -162,6 +167,7 @@ class Bridge:
     def _forget(self, key: AttemptKey) -> None:
         self._requests.pop(key, None)
         self._logs.pop(key, None)
+        self._with_artifacts.discard(key)
 
     def _handle_cancel(self, key: AttemptKey) -> None:
         if self._placement.withdraw(key):
@@ -217,7 +223,6 @@ class Bridge:
     # ---- what the hosts say
 
     def _receive(self, host: Host, messages: list[tuple[Any, ...]]) -> None:
-        files = self._files
         for kind, *details in messages:
             if kind == "report":
                 self._handle_report(host, *details)
@@ -228,16 +233,27 @@ class Bridge:
             elif kind == "closed":
                 host.is_over = True
                 self._note_closed()
-            elif files is not None and kind == "log":
-                files.append(*details)
-            elif files is not None and kind == "new_log":
-                files.begin(*details)
-            elif files is not None and kind == "end_log":
-                files.end(*details)
-            elif files is not None and kind == "file":
-                name, data, is_last = details
-                files.write_result(host.number, name, data, is_last=is_last)
+            elif self._files is not None:
+                self._keep(self._files, host, kind, details)
         self._place()
+
+    def _keep(self, files: RunFiles, host: Host, kind: str, details: list[Any]) -> None:
+        """Write what has arrived of a file."""
+        if kind == "log":
+            files.append(*details)
+        elif kind == "new_log":
+            files.begin(*details)
+        elif kind == "end_log":
+            files.end(*details)
+        elif kind == "file":
+            name, data, is_last = details
+            files.write_result(host.number, name, data, is_last=is_last)
+        elif self._placement.places.get(details[0]) == str(host.number):
+            # Of an attempt that was not given up.
+            if kind == "artifact":
+                files.add_artifact(*details)
+            elif kind == "end_artifacts":
+                self._artifacts_errors[details[0]] = files.end_artifacts(*details)
 
     def _handle_report(self, host: Host, kind: str, fields: list[Any]) -> None:
         placement = self._placement
@@ -273,6 +289,7 @@ class Bridge:
                 if kind == "Exited" and self._files is not None:
                     lost = self._files.end(self._logs[key])
                     fields[reports.LOG_ERROR] = fields[reports.LOG_ERROR] or lost
+                    fields[reports.ARTIFACTS_ERROR] = self._artifacts_errors.pop(key, "")
                 self._forget(key)
         self._send("report", kind, fields)
 
@@ -339,8 +356,10 @@ class Bridge:
         for key in (*running, *unstarted):
             if self._files is not None and key in running:
                 self._files.end(self._logs[key])
+                self._files.drop_artifacts(key)
+            lost = "; its artifacts are lost" if key in self._with_artifacts else ""
             self._forget(key)
-            self._send("lost", key, now, f"host {host.name} was lost: {why}")
+            self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}")
         if name in self._suspending:
             self._handle_report(host, "Suspended", [])
         if not self._placement.loads:

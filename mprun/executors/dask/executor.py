@@ -32,8 +32,7 @@ _PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 class DaskExecutor:
     """Speaks with one bridge; see `mprun.executors.by_name.NamedExecutor`."""
 
-    # mprun itself keeps artifacts: on its own machine.
-    unsupported = frozenset(("artifacts",))
+    unsupported: frozenset[str] = frozenset()
     # All but `log`: logs are sent.
     probe_kinds = frozenset(("command", "tcp", "http", "file"))
 

@@ -27,9 +27,11 @@ _TYPES: dict[str, Any] = {
 KEY, CLOCK = 0, 1
 STARTED_HOST = base.Started._fields.index("host")
 DURATION = base.Exited._fields.index("duration")
-LOG_ERROR = base.Exited._fields.index("log_error")
+LOG_ERROR, ARTIFACTS_ERROR = map(base.Exited._fields.index, ("log_error", "artifacts_error"))
 # and of requests.
-REQUEST_KEY, LOG, AFTER, DAEMON = map(base.StartRequest._fields.index, ("key", "log", "after", "daemon"))
+REQUEST_KEY, LOG, AFTER, DAEMON, ARTIFACTS = map(
+    base.StartRequest._fields.index, ("key", "log", "after", "daemon", "artifacts")
+)
 
 
 def pack(report: Report) -> tuple[Any, ...]:

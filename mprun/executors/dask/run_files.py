@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
+
+from mprun.executors.dask.artifacts import ArrivingArtifacts, Path
+
+if TYPE_CHECKING:
+    from mprun.launcher.channel import AttemptKey
 
 # A name that no attempt's files have, for a file that has not arrived as a whole.
 _PART = ".part-"
 # In place of the descriptor of a file that could not be written.
 _FAILED = -1
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RunFiles:
@@ -22,6 +29,9 @@ class RunFiles:
         # Open logs, by name: those of attempts that run.
         self._open: dict[str, int] = {}
         self._parts: dict[str, int] = {}
+        # Opened for the first of them.
+        self._artifacts = -1
+        self._arriving: dict[AttemptKey, ArrivingArtifacts] = {}
         # Why a log is not complete, by its name.
         self.errors: dict[str, str] = {}
 
@@ -76,19 +86,53 @@ class RunFiles:
                 os.close(file)
                 os.rename(part, name, src_dir_fd=self._results, dst_dir_fd=self._results)
 
+    def add_artifact(self, key: AttemptKey, path: Path, data: bytes | None) -> None:
+        """Add a piece to a file that an attempt has left as an artifact, or a directory; see `pieces`."""
+        # If there is no directory for it, `end_artifacts` says so.
+        with contextlib.suppress(OSError):
+            self._arriving_of(key).add(path, data)
+
+    def _arriving_of(self, key: AttemptKey) -> ArrivingArtifacts:
+        if self._artifacts < 0:
+            run = os.open("..", _FOLDER, dir_fd=self._logs)
+            self._artifacts = os.open("artifacts", _FOLDER, dir_fd=run)
+            os.close(run)
+        if key not in self._arriving:
+            number, attempt = key
+            self._arriving[key] = ArrivingArtifacts(self._artifacts, f"{_PART}{number}-{attempt}")
+        return self._arriving[key]
+
+    def end_artifacts(self, key: AttemptKey, task: str, error: str) -> str:
+        """The artifacts of an attempt have arrived: why they are not complete, "" if they are."""
+        try:
+            arriving = self._arriving_of(key)
+        except OSError as failure:
+            return failure.strerror or str(failure)
+        del self._arriving[key]
+        arriving.keep(task)
+        arriving.remove()
+        return error or arriving.error
+
+    def drop_artifacts(self, key: AttemptKey) -> None:
+        """The rest of them will not arrive."""
+        if (arriving := self._arriving.pop(key, None)) is not None:
+            arriving.remove()
+
     def _create(self, log: str, flags: int) -> int:
         flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(log, flags, 0o600, dir_fd=self._logs)
 
     def close(self) -> None:
         """Remove what has not arrived as a whole."""
+        for key in list(self._arriving):
+            self.drop_artifacts(key)
         for part in self._parts:
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=self._results)
 
 
 def _open_folder(path: str, device: int, inode: int) -> int:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder = os.open(path, _FOLDER)
     found = os.fstat(folder)
     if (found.st_dev, found.st_ino) != (device, inode):
         os.close(folder)

@@ -1,0 +1,161 @@
+"""The artifacts of attempts on hosts: how their files are sent, and how they come into the record of the run.
+
+Regular files and directories are sent, as they are copied from shards and packed; links and the like stay
+on the host. In the record all files of an attempt appear at once, before its end is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The names below a task's directory that lead to a file.
+Path = tuple[str, ...]
+
+# How much of a file is sent at once, in bytes.
+PIECE_BYTES = 1 << 18
+# Directories are sent so deep, as they are packed.
+MAX_DEPTH = 50
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def pieces(directory: str) -> Iterator[tuple[Path, bytes | None]]:
+    """The files below a directory in pieces, and the directories, which are None in place of a piece.
+
+    Raises OSError if something cannot be read.
+    """
+    yield from _pieces(os.open(directory, _DIRECTORY), (), MAX_DEPTH)
+
+
+def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, bytes | None]]:
+    try:
+        for name in sorted(os.listdir(folder)):
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode) and depth:
+                yield (*path, name), None
+                yield from _pieces(os.open(name, _DIRECTORY, dir_fd=folder), (*path, name), depth - 1)
+            elif stat.S_ISREG(mode):
+                with open(os.open(name, _READ, dir_fd=folder), "rb", buffering=0) as file:
+                    data = file.read(PIECE_BYTES)
+                    while True:
+                        yield (*path, name), data
+                        if not (data := file.read(PIECE_BYTES)):
+                            break
+    finally:
+        os.close(folder)
+
+
+class ArrivingArtifacts:
+    """What has arrived of one attempt, in a directory beside those of the tasks, until it is complete.
+
+    `artifacts` is their open directory, `part` a name in it that is nothing else's.
+    """
+
+    def __init__(self, artifacts: int, part: str) -> None:
+        self._artifacts = artifacts
+        self._part = part
+        # Why it is not complete, "" if it is.
+        self.error = ""
+        try:
+            self.remove()
+            os.mkdir(part, 0o700, dir_fd=artifacts)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.error = self.error or error.strerror or str(error)
+
+    def add(self, path: Path, data: bytes | None) -> None:
+        """Add a piece to a file, or make a directory."""
+        if self.error:
+            return
+        try:
+            folder = _open(self._artifacts, (self._part, *path[:-1]))
+            try:
+                if data is None:
+                    os.mkdir(path[-1], 0o700, dir_fd=folder)
+                else:
+                    with open(os.open(path[-1], _CREATE, 0o600, dir_fd=folder), "ab") as file:
+                        file.write(data)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            self._fail(error)
+
+    def keep(self, task: str) -> None:
+        """Give all that has arrived to the directory of a task, beside what earlier attempts have left."""
+        if self.error:
+            return
+        try:
+            _move(self._artifacts, self._part, self._artifacts, task)
+        except OSError as error:
+            self._fail(error)
+
+    def remove(self) -> None:
+        """Remove what is left of it."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._part, dir_fd=self._artifacts)
+
+
+def _open(folder: int, path: Path) -> int:
+    """Open a directory, step by step: none of them is a link."""
+    here = os.dup(folder)
+    for name in path:
+        try:
+            below = os.open(name, _DIRECTORY, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+def _move(source: int, name: str, target: int, to: str) -> None:
+    """Move a file or directory; what has its place is replaced, but directories become one."""
+    try:
+        # In place of an empty directory, too.
+        os.rename(name, to, src_dir_fd=source, dst_dir_fd=target)
+        return
+    except OSError:
+        if not _exists(target, to):
+            raise
+    if not _both_are_directories(source, name, target, to):
+        _remove(target, to)
+        os.rename(name, to, src_dir_fd=source, dst_dir_fd=target)
+        return
+    below, into = os.open(name, _DIRECTORY, dir_fd=source), os.open(to, _DIRECTORY, dir_fd=target)
+    try:
+        for each in os.listdir(below):
+            _move(below, each, into, each)
+    finally:
+        os.close(below)
+        os.close(into)
+    os.rmdir(name, dir_fd=source)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _both_are_directories(source: int, name: str, target: int, to: str) -> bool:
+    places = ((source, name), (target, to))
+    modes = (os.stat(each, dir_fd=folder, follow_symlinks=False).st_mode for folder, each in places)
+    return all(map(stat.S_ISDIR, modes))
+
+
+def _remove(folder: int, name: str) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        shutil.rmtree(name, dir_fd=folder)
+    else:
+        os.unlink(name, dir_fd=folder)
