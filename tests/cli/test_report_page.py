@@ -126,6 +126,28 @@ def test_the_critical_path_is_the_chain_that_the_end_waited_for(browser, page):
     assert browser.run("document.querySelector('#longest-text').textContent").startswith("Longest: b 0.3")
 
 
+# Attempts of a run with two slots: when they started, and for how long they ran.
+ROUNDED = """(() => {
+    const of = (name, start, took) => [name, 0, "", null, null, [[start, took, 1, 1, 0, 0, 0, 0, 0, 1]]];
+    data.tasks = [of("a", 1.035, 2.434), of("b", 0, 6.923), of("c", 3.469, 3.455)];
+    data.tasks.push(of("d", 6.923, 2), of("e", 6.923, 3));
+    data.needs = [[], [], [], [], []];
+    chart.lanes = [];
+    const bars = allBars();
+    intoLanes(bars, chart.lanes);
+    startCharts(bars);
+    markPath(bars);
+    const most = Math.max(...curves.running.map((step) => step[1]));
+    return [chart.lanes.length, most, bars.filter((bar) => bar.path).map((bar) => bar.task[0])];
+})()"""
+
+
+def test_what_follows_in_a_slot_has_its_lane_though_times_are_rounded(browser, page):
+    """1.035 + 2.434 is more than 3.469, in floating point: there was a third slot, and no critical path."""
+    browser.open(page)
+    assert browser.run(ROUNDED) == [2, 2, ["a", "c", "e"]]
+
+
 # Of three attempts, the second to start comes after the first in slot 1.
 THREE_BARS = """(() => {
     const attempt = () => [0, 1, 1, 1, 0, 0], task = (name) => [name, 0, "", null, null, [attempt()]];

@@ -1,6 +1,6 @@
 /* ---- the timeline: lanes are slots, a bar is an attempt, drawn on a canvas by what is in sight */
 
-const LANE = 20, AXIS = 24, MAX_CANVAS = 8000, BAR_TEXT = 44;
+const LANE = 20, AXIS = 24, MAX_CANVAS = 8000, BAR_TEXT = 44, ROUNDING = 0.0011;
 const NAMES = ["succeeded", "failed", "timed", "stopped", "skipped", "cancelled", "unknown", "running", "skipped", "skipped"];
 const chart = { lanes: [], from: 0, to: 1, end: 1, height: LANE, undated: 0 };
 
@@ -41,7 +41,8 @@ function allBars() {
       if (attempt[START] === null) { chart.undated += 1; return; }
       /* One whose end is unknown ran until the last event, as far as is known. */
       const start = Math.max(0, attempt[START]), last = attempt[DURATION] === null ? data.duration || 0 : start + attempt[DURATION];
-      const end = Math.max(start, attempt[UNTIL] || last);
+      /* A sum of two numbers with three decimals may have more of them. */
+      const end = Math.max(start, attempt[UNTIL] || Math.round(last * 1000) / 1000);
       const isLast = number === task[5].length - 1;
       bars.push({ task, attempt, number, start, end, since, free: 0, bad: !isLast || task[1] === 1 || task[1] === 2 || task[1] === 6,
         kind: isLast ? NAMES[task[1]] : "failed", path: false });
@@ -51,14 +52,17 @@ function allBars() {
   return bars.sort((one, other) => one.start - other.start);
 }
 
-/* The lowest lane that is free takes an attempt: services have lanes of their own, as they take no slot. */
+/* The lowest lane that is free takes an attempt: services have lanes of their own, as they take no slot.
+   Starts and durations are rounded, so what follows in a slot may seem to begin before its end, by a ROUNDING. */
 function intoLanes(bars, lanes) {
   const busy = heap((one, other) => one.until < other.until), free = heap((one, other) => one < other);
   const own = [];
   for (const bar of bars) {
-    while (busy.first && busy.first.until <= bar.start) free.push(busy.pop().lane);
+    while (busy.first && busy.first.until <= bar.start + ROUNDING) free.push(busy.pop().lane);
     const lane = free.first === undefined ? own.push([]) - 1 : free.pop();
     bar.free = own[lane].length ? own[lane][own[lane].length - 1].end : 0;
+    bar.start = Math.max(bar.start, bar.free);
+    bar.end = Math.max(bar.start, bar.end);
     own[lane].push(bar);
     busy.push({ until: bar.end, lane });
   }
