@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from mprun.diagnostics import redact, visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.outcomes import Outcome
 from mprun.record import process_tree, reader
-from mprun.record.commands import command
+from mprun.record.commands import command, logs_command
 from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.run_state import RunState
 from mprun.reporters.format import (
@@ -133,13 +133,6 @@ class Report:
         counts = counted(rows)
         failed = failed_rows(rows, self.state)
         run_id = self.directory.run_id
-        log_command = "--run", run_id
-
-        def show_log(task: str) -> str:
-            import shlex
-
-            return command(self.directory, "logs", shlex.quote(task), *log_command)
-
         return {
             "run": run_id,
             "job": self._job(),
@@ -152,7 +145,9 @@ class Report:
             "facts": list(self._facts()),
             "resume": self._resume(),
             "damage": [shown(text) for text in self.damage],
-            "failures": describe_failures(failed, len(rows), self.directory, show_log),
+            "failures": describe_failures(
+                failed, len(rows), self.directory, partial(logs_command, self.directory)
+            ),
             "more_failures": max(0, len(failed) - MAX_FAILURES),
             "table": _static_rows(rows, self.data),
             "late": self._late(),
