@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
 from mprun.record.volatile import masker
@@ -82,8 +82,15 @@ class LogComparer:
 
 def checkouts(old: RunState, new: RunState) -> list[str]:
     """The directories in which two runs ran, if these differ: their tasks may print paths in them."""
-    found = {state.started.cwd for state in (old, new) if state.started is not None}
-    return [path for path in found if isinstance(path, str) and len(path) > 1] if len(found) > 1 else []
+    found: set[str] = set()
+    for started in (state.started for state in (old, new)):
+        # Another program may have written the record.
+        shards: Any = getattr(started, "shards", None)
+        places = [getattr(started, "cwd", None)]
+        if isinstance(shards, list | tuple):
+            places += [shard.get("cwd") for shard in shards if isinstance(shard, dict)]
+        found.update(place for place in places if isinstance(place, str) and place.startswith("/"))
+    return [place for place in found if place != "/"] if len(found) > 1 else []
 
 
 def first_difference(

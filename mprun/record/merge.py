@@ -227,6 +227,7 @@ def _facts(shard: ShardRun) -> dict[str, Any]:
         "of": shard.of,
         "run": shard.directory.run_id,
         "host": started.host,
+        "cwd": started.cwd,
         "pid": started.pid,
         "main_pid": started.main_pid,
         "tasks": started.tasks,

@@ -256,6 +256,49 @@ def test_the_shards_of_a_matrix_are_merged(tmp_path):
     assert "answers 500" in (tmp_path / "report.html").read_text()
 
 
+def test_records_are_kept_from_run_to_run_wherever_the_checkout_is(tmp_path):
+    steps = yaml.safe_load(block_of("Earlier runs"))["jobs"]["smoke"]["steps"]
+    restore, save = (step["with"] for step in steps if step.get("uses", "").startswith("actions/cache/"))
+    assert restore["path"] == save["path"] == ".mprun/runs"
+    assert restore["key"] == save["key"]
+    assert save["key"].startswith(restore["restore-keys"])
+    run, compare, prune = scripts(steps)
+
+    def job(number):
+        """What each step of a job prints, in a checkout of its own."""
+        place = tmp_path / f"agent-{number}" / "work"
+        for name in ("jobs", "examples"):
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        if (tmp_path / "cache").exists():
+            shutil.copytree(tmp_path / "cache", place / ".mprun" / "runs")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        found = [
+            subprocess.run(
+                ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script}'],
+                cwd=place,
+                env=environment(**SERVICES["GitHub Actions"] | {"GITHUB_WORKSPACE": str(place)}),
+                capture_output=True,
+                text=True,
+                timeout=50,
+                check=False,
+            )
+            for script in (f"{run} -p port={port}", compare, prune)
+        ]
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        shutil.copytree(place / ".mprun" / "runs", tmp_path / "cache")
+        shutil.rmtree(place)
+        return found
+
+    first, second = job(1), job(2)
+    assert [done.returncode for done in first] == [done.returncode for done in second] == [1, 0, 0]
+    assert "no run in .mprun before" in first[1].stderr
+    lines = second[1].stdout.splitlines()
+    assert [line[:4] for line in lines[:2]] == ["old:", "new:"]
+    assert lines[-1] in ("no difference", "nothing got worse")
+    assert not [line for line in lines if line.startswith(("the runs are of", "new tasks", "gone tasks"))]
+
+
 def test_what_failed_in_ci_is_looked_at_and_resumed_on_a_laptop(tmp_path):
     section = re.search(r"^## On a laptop\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
     (in_ci,) = re.findall(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)

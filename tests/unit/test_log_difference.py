@@ -1,9 +1,11 @@
 """The first line in which two logs differ, apart from what differs in each run."""
 
+from types import SimpleNamespace
+
 import pytest
 from support.timing import quick
 
-from mprun.record.log_difference import MAX_LOG, first_difference
+from mprun.record.log_difference import MAX_LOG, checkouts, first_difference
 from mprun.record.volatile import masker
 
 
@@ -74,3 +76,17 @@ def test_lines_that_are_hostile_take_no_longer():
         ):
             lines = "\n".join(text[at : at + 5000] for at in range(0, 10**6, 5000))
             difference(lines, lines.replace("1", "2") + "x")
+
+
+def test_the_directories_of_two_runs_and_of_their_shards_are_masked():
+    def state(cwd, *shards):
+        return SimpleNamespace(started=SimpleNamespace(cwd=cwd, shards=shards or None))
+
+    assert checkouts(state("/a/shop"), state("/a/shop")) == []
+    assert checkouts(SimpleNamespace(started=None), state("/")) == []
+    places = checkouts(state("/a/shop"), state("/a/shop-2", {"cwd": "/agent/1"}, {"cwd": None}, "damaged"))
+    assert sorted(places) == ["/a/shop", "/a/shop-2", "/agent/1"]
+    mask = masker((), places)
+    lines = ("in /a/shop/x.py", "in /a/shop-2/x.py", "in /agent/1/x.py")
+    assert {mask(line) for line in lines} == {"in …/x.py"}
+    assert mask("/a/shopping /a/shop_2 /agent/12") == "/a/shopping /a/shop_2 /agent/12"
