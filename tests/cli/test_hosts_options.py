@@ -1,13 +1,14 @@
 """The options of `--executor dask`, and what it refuses before it looks for a cluster."""
 
-import importlib.util
+from types import SimpleNamespace
 
 import pytest
-from support.runs import mprun, write
+from support.runs import ROOT, mprun, write
 
 from mprun.cli import hosts
 from mprun.errors import UsageError
 from mprun.executors.base import CLUSTER_OPTIONS
+from mprun.executors.dask import executor
 
 NONE = {"executor": "dask", **dict.fromkeys(CLUSTER_OPTIONS), "host_timeout": 30.0}
 
@@ -19,13 +20,12 @@ def test_a_scheduler_without_the_executor_is_refused(tmp_path):
 
 
 def test_without_distributed_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(executor, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'mprun\[dask\]'"):
-        hosts.connect(None, None, NONE)
+        hosts.connect(SimpleNamespace(tasks=()), None, NONE)
 
 
-def test_two_schedulers_are_refused(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+def test_two_schedulers_are_refused():
     with pytest.raises(UsageError, match="use one of them"):
         hosts.connect(None, None, {**NONE, "scheduler": "tcp://127.0.0.1:1", "scheduler_file": "x"})
 
@@ -39,8 +39,7 @@ def test_a_scheduler_file_that_is_not_there_is_named(tmp_path):
     assert run.directory is None
 
 
-def test_what_is_not_there_on_hosts_is_refused_at_its_place(tmp_path):
-    pytest.importorskip("distributed")
+def test_what_an_executor_lacks_is_refused_at_its_place(tmp_path):
     write(
         tmp_path,
         job="""
@@ -49,9 +48,10 @@ def test_what_is_not_there_on_hosts_is_refused_at_its_place(tmp_path):
               - {name: kept, command: [echo], artifacts: true}
         """,
     )
-    run = mprun("job.yaml", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1", cwd=tmp_path)
+    name = "support.other_executors:Two"
+    run = mprun("job.yaml", "--executor", name, cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "tests")})
     assert run.code == 2
-    assert "a `ready` probe by `tcp` is not available with `--executor dask`" in run.stderr
+    assert f"a `ready` probe by `tcp` is not available with `--executor {name}`" in run.stderr
     assert "job.yaml:3:" in run.stderr
-    assert "`artifacts` is not available with `--executor dask`" in run.stderr
+    assert f"`artifacts` is not available with `--executor {name}`" in run.stderr
     assert "job.yaml:4:" in run.stderr
