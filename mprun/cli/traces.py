@@ -45,7 +45,7 @@ class _LargeRecord(LargeRecord):
         for row in found:
             if row[START]:
                 timeline.add_start(row[START:END_TIME])
-            elif row[EXIT_PID]:
+            if row[EXIT_PID]:
                 if not timeline.add_end(row[END_TIME:JOIN]):
                     for line in lines_of_end(self.run, row[END_TIME:JOIN]):
                         timeline.add(event_of_line(line))
@@ -53,7 +53,7 @@ class _LargeRecord(LargeRecord):
                     timeline.add_join(row[END_TIME], row[ENDED], row[JOIN])
             elif row[LATER]:
                 timeline.add(event_of_line(row[LATER]))
-            else:
+            elif not row[START]:
                 self.parse(row[OTHER].encode() + b"\n")
 
 

@@ -112,14 +112,20 @@ class LargeRecord:
         # The last line, if its time is not yet that of the state.
         last = ""
         for row in found:
+            ends = row[EXIT_PID]
             if row[START]:
                 name, last = row[STARTED], row[START]
                 if name in tasks:
                     self._take_line(last)
+                else:
+                    self.number += 1
+                    tasks[name] = TaskState(name, row[START:END_TIME])
+                    if add is not None and takes(name):
+                        state.time = time_of_line(last)
+                        add(event_of_line(last))
+                if not ends:
                     continue
-                self.number += 1
-                tasks[name] = TaskState(name, row[START:END_TIME])
-            elif row[EXIT_PID]:
+            if ends:
                 name, last = row[ENDED], ""
                 if joins is not None and row[JOIN]:
                     joins[name] = row[END_TIME]
@@ -134,6 +140,8 @@ class LargeRecord:
                 task.end = row[END_TIME:JOIN]
                 task.outcome = _SUCCEEDED
                 state.time = row[END_TIME]
+                if add is not None and takes(name):
+                    add(event_of_line(lines_of_end(self.run, row[END_TIME:JOIN])[0]))
             elif row[LATER]:
                 self.number += 1
                 name, last = row[JOINED_NAME], row[LATER]
@@ -141,15 +149,10 @@ class LargeRecord:
                     tasks[name] = TaskState(name)
                 if joins is not None:
                     joins[name] = time_of_line(last)
-                continue
             else:
                 if last:
                     state.time, last = time_of_line(last), ""
                 self._take_line(row[OTHER])
-                continue
-            if add is not None and takes(name):
-                state.time = time_of_line(last) if last else row[END_TIME]
-                add(event_of_line(last or lines_of_end(self.run, row[END_TIME:JOIN])[0]))
         if last:
             state.time = time_of_line(last)
 

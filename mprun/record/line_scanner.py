@@ -114,7 +114,8 @@ def success_finder(run: str) -> Callable[[str], list[Found]]:
     left no process running, lost no output. Most lines of most records are of such tasks.
 
     Of its start, START is the line, and after it the name of the task, `pid` and `ppid` follow. Its exit and
-    its end, which are next to each other, are found at once: from END_TIME on their time, the name, and the
+    its end, which are next to each other, are found at once, and together with a start that is right before
+    them, be it of the same task or of another: from END_TIME on their time, the name, and the
     `pid`, `duration`, `cpu`, `max_rss` and `threads` of the exit; FINISHED are the fields of the end if it
     has a result, or `allowed`, and JOIN those of its join if that follows. LATER is the line of a join that
     does not, and JOINED_NAME the task's name. OTHER is any other line. Lines are without their line feeds,
@@ -142,10 +143,12 @@ def success_finder(run: str) -> Callable[[str], list[Found]]:
     more = {"result_kind": '"(?:none|json)"', "reused": "false", "flaky": "false"}
     time, name = rf"\{END_TIME + 1}", rf"\{ENDED + 1}"
     return re.compile(
-        rf"({_head(start, run, any_time, text)}{started}\}})\n"
-        rf"|{_head(exit_, run, text, text)}{exited}\}}\n"
+        rf"(?:({_head(start, run, any_time, text)}{started}\}})\n)?+"
+        rf"(?:{_head(exit_, run, text, text)}{exited}\}}\n"
         rf"{_head(end, run, time, name)}(?:{plainly}|({_facts(end, **ended, **more)}))\}}"
-        rf"(?:\n{_head(join, run, time, name)}({_facts(join)})\}})?+\n"
+        rf"(?:\n{_head(join, run, time, name)}({_facts(join)})\}})?+\n)?+"
+        # At least one of the two.
+        rf"(?({START + 1})|(?({ENDED + 1})|(?!)))"
         rf"|({_head(join, run, any_time, text)}{_facts(join)}\}})\n"
         r"|([^\n]*+)\n"
     ).findall

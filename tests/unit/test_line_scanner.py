@@ -156,7 +156,18 @@ def test_the_exit_the_end_and_the_join_of_a_task_are_found_at_once():
     others = [exited("b"), FINISHED.replace(task="b"), JOINED.replace(task="c")]
     text = encode([*LIFE, *others]).decode()
     found = success_finder(RUN)(text)
-    assert [row[STARTED] + row[ENDED] + row[JOINED_NAME] for row in found] == ["a", "a", "b", "c"]
+    names = [(row[STARTED], row[ENDED], row[JOINED_NAME]) for row in found]
+    assert names == [("a", "a", ""), ("", "b", ""), ("", "", "c")]
+
+
+def test_a_start_is_found_together_with_the_end_of_another_task_that_follows():
+    facts = [*LIFE, started("b"), started("c"), exited("b"), FINISHED.replace(task="b"), started("d")]
+    # That is not the end of a task that just succeeds.
+    facts += [exited("d").replace(exit_code=1), started("e"), exited("e")]
+    found = success_finder(RUN)(encode(facts).decode())
+    names = [(row[STARTED], row[ENDED], bool(row[OTHER])) for row in found]
+    alone = [("b", "", False), ("c", "b", False), ("d", "", False), ("", "", True), ("e", "", False)]
+    assert names == [("a", "a", False), *alone, ("", "", True)]
 
 
 @given(damaged())
