@@ -39,6 +39,7 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
 
     with garbage_collector.paused():
         directory, state = read_run(state_dir, run)
+        garbage_collector.keep(state)
         if as_json:
             show_json(directory, state, sys.stdout)
         else:
@@ -63,6 +64,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     with garbage_collector.paused():
         directory, state = read_run(state_dir, run)
         roots = build_tree(directory, state)
+        garbage_collector.keep(roots)
         outcome = reader.run_outcome(directory, state)
         # Of 100,000 tasks it takes as much memory as the lines that follow.
         del state

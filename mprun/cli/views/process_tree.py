@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.record import process_tree
+from mprun.record import garbage_collector, process_tree
 from mprun.record.process_tree import PlainProcess
 from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate, widest
 from mprun.reporters.plain_cells import plain_cells
@@ -56,6 +56,7 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     """Write a line for each process, below that of its parent."""
     pen = Pen(supports_unicode())
     rows = _rows(roots, pen)
+    garbage_collector.keep(rows)
     width = terminal_width(stream)
     first, *others = _fitting(rows, width).items()
     # What is in the other columns is never wider than they are, and always ASCII.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
-from mprun.record import process_tree, reader, results
+from mprun.record import garbage_collector, process_tree, reader, results
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import is_repeated
 from mprun.record.not_shown import read_not_shown
@@ -57,6 +57,7 @@ def show_run(
     for line in _head(state):
         stream.write(line + "\n")
     rows = table.rows(state, alive=alive, seen=seen, plain=plain_cells)
+    garbage_collector.keep(rows)
     table.write(table.HEAD, rows, stream, colour)
     if is_repeated(state.started):
         from mprun.reporters.repeat_table import write_repeats
