@@ -56,6 +56,8 @@ class LocalExecutor:
         # The probes that begin once the run is resumed; None while it is not suspended.
         self._held_probes: list[ProbeRequest] | None = None
         self._out_of_memory: OutOfMemoryKills | None = None
+        # How many processes were killed for lack of memory before each running attempt began.
+        self._kills_before: dict[AttemptKey, int] = {}
         # The cgroup of the launcher and its descendants, "" if there is none, or it is not known yet.
         self._cgroup = ""
         # Its open directory: once the launcher is reaped, another one may make one of the same name.
@@ -181,18 +183,22 @@ class LocalExecutor:
                 from mprun.linux.cgroup import OutOfMemoryKills
 
                 self._out_of_memory = OutOfMemoryKills()
+            # As it was before the start, or the process itself may be counted already.
+            self._kills_before[report.key] = self._out_of_memory.count
+            self._out_of_memory.look()
         elif isinstance(report, Exited):
             self._running.pop(report.key, None)
-            if report.exit_code and self._out_of_memory is not None:
-                return self._explain(report, self._out_of_memory)
+            before = self._kills_before.pop(report.key, 0)
+            if self._out_of_memory is not None:
+                return self._explain(report, self._out_of_memory, before)
         return report
 
-    def _explain(self, report: Exited, out_of_memory: OutOfMemoryKills) -> Exited:
-        """The report of an attempt that failed, with what is known of a lack of memory."""
+    def _explain(self, report: Exited, out_of_memory: OutOfMemoryKills, before: int) -> Exited:
+        """The report of an attempt, with what is known of a lack of memory if it was killed."""
         if report.asked or report.exit_code not in (-SIGKILL, 128 + SIGKILL):
             out_of_memory.look()
             return report
-        return report.replace(out_of_memory=out_of_memory.take_one())
+        return report.replace(out_of_memory=out_of_memory.take_one(before))
 
     def close(self, *, kill: bool = False) -> None:
         self._channel.close()

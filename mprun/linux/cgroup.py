@@ -41,16 +41,18 @@ class OutOfMemoryKills:
                 self._directories.append(directory)
                 directory = os.path.dirname(directory)
             break
-        self._count = self._read()
+        # How many were killed, when it was last looked.
+        self.count = self._read()
         self._unexplained, self._seen_at = 0, 0.0
 
-    def take_one(self) -> str | None:
+    def take_one(self, since: int = 0) -> str | None:
         """Whether one more process was killed lately: the limit that was reached, in bytes, "" for none.
 
-        None if no kill was counted that has not been returned before.
+        None if no kill was counted that has not been returned before, or none after `since`, which is the
+        count when the process began.
         """
         self.look()
-        if not self._unexplained or monotonic() - self._seen_at > MAX_AGE_SECONDS:
+        if self.count <= since or not self._unexplained or monotonic() - self._seen_at > MAX_AGE_SECONDS:
             return None
         self._unexplained -= 1
         limits = [limit for each in self._directories if (limit := self._limit(each)) is not None]
@@ -59,10 +61,10 @@ class OutOfMemoryKills:
     def look(self) -> None:
         """Read the count again."""
         count = self._read()
-        if count > self._count:
+        if count > self.count:
             fresh = monotonic() - self._seen_at <= MAX_AGE_SECONDS
-            self._unexplained = count - self._count + (self._unexplained if fresh else 0)
-            self._count, self._seen_at = count, monotonic()
+            self._unexplained = count - self.count + (self._unexplained if fresh else 0)
+            self.count, self._seen_at = count, monotonic()
 
     def close(self) -> None:
         """Close the file."""

@@ -30,6 +30,11 @@ WORK = """\
             hog()
         os._exit(128 + os.waitstatus_to_exitcode(os.wait()[1]) * -1)
 
+    def survive():
+        if os.fork() == 0:
+            hog()
+        os.wait()
+
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -89,6 +94,8 @@ def test_a_kill_for_lack_of_memory_is_called_that(group, tmp_path, method):
         {"name": "hog", "target": "work:hog", "depends_on": {"killed": "finished"}},
         {"name": "shell", "target": "work:hog_in_a_child", "depends_on": {"hog": "finished"}},
         {"name": "again", "target": "work:die", "depends_on": {"shell": "finished"}},
+        {"name": "survives", "target": "work:survive", "depends_on": {"again": "finished"}},
+        {"name": "another", "target": "work:die", "depends_on": "survives"},
     ]
     run = run_in(group, tmp_path, tasks, "--start-method", method)
     assert run.code == 1, run.stderr
@@ -98,4 +105,7 @@ def test_a_kill_for_lack_of_memory_is_called_that(group, tmp_path, method):
         "hog": "killed by SIGKILL (out of memory: the cgroup's limit of 96 MiB)",
         "shell": "exit 137 (out of memory: the cgroup's limit of 96 MiB)",
         "again": "killed by SIGKILL",
+        # A helper of the one before was killed, and that one lived on.
+        "survives": "",
+        "another": "killed by SIGKILL",
     }
