@@ -417,7 +417,7 @@ class Launcher:
             if self._open_ends is not None and attempt in self._open_ends.attempts:
                 self._open_ends.take(attempt)
                 self._handle_exit(attempt)
-            elif not task_trees.may_signal(attempt.handle.pid, attempt.handle.pidfd):
+            elif task_trees.cannot_end(attempt.handle.pid, attempt.handle.pidfd):
                 self._give_up(attempt)
             return
         attempt.group_asked = not alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from time import monotonic, sleep
 
 from mprun.launcher import fork
 from mprun.linux import pidfd_signals, procfs
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 KILL_SECONDS = 0.5
 # For how long the launcher waits until all processes are stopped, in seconds: a busy machine takes a while.
 STOP_SECONDS = 1.5
+# How long a tracer may take to let a killed process go, and the pause between two looks, in seconds.
+TRACER_SECONDS = 0.5
+POLL_SECONDS = 0.002
 # A SIGCONT discards these if they are still pending, and a job may use one as the stop signal of a task.
 _STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -155,12 +159,20 @@ def _trees(leaders: dict[int, int], adopted: Iterable[int]) -> dict[int, procfs.
     return procfs.trees(everyone, [*unreaped, *orphans])
 
 
-def may_signal(pid: int, pidfd: int) -> bool:
-    """Whether this process may signal another one, which has not changed its user (sudo)."""
+def cannot_end(pid: int, pidfd: int) -> bool:
+    """Whether a process that was killed has changed its user (sudo), or is held by a tracer.
+
+    One of its tree has been killed, too, and lets it go at once; one from outside is not the run's.
+    """
     try:
         pidfd_signals.send(pid, pidfd, 0)
     except ProcessLookupError:
-        pass
-    except PermissionError:
         return False
-    return True
+    except PermissionError:
+        return True
+    end = monotonic() + TRACER_SECONDS
+    while procfs.has_tracer(pid):
+        if monotonic() > end:
+            return True
+        sleep(POLL_SECONDS)
+    return False

@@ -278,6 +278,12 @@ def handles_signal(pid: int, number: int) -> bool:
     return False
 
 
+def has_tracer(pid: int) -> bool:
+    """Whether another process traces this one (ptrace(2)), which may hold it at its exit, or as a zombie."""
+    _, _, found = _read(f"/proc/{pid}/status").partition(b"\nTracerPid:")
+    return bool(found) and found.split(maxsplit=1)[0] != b"0"
+
+
 def boot_id() -> str | None:
     """The id of this boot of the machine; None if there is none."""
     try:

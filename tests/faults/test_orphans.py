@@ -443,6 +443,50 @@ TRACE = """\
 """
 
 
+FOREIGN_TRACER = """
+import ctypes, pathlib, signal, sys
+assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, ctypes.c_void_p(0x40)) == 0
+pathlib.Path("traced").touch()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_task_that_a_tracer_from_outside_holds_at_its_exit_is_given_up(tmp_path, method):
+    """The tracer is not the run's, so it lives on; the process is named, and the run continues."""
+    work = """\
+        import ctypes, os, pathlib, time
+
+        def wait():
+            # Yama may allow only descendants to be traced.
+            ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)
+            pathlib.Path("pid.new").write_text(str(os.getpid()))
+            os.rename("pid.new", "pid")
+            while not os.path.exists("traced"):
+                time.sleep(0.01)
+    """
+    job = """\
+        tasks:
+          - {name: it, target: "held:wait", timeout: 3s, stop: {grace: 0s}}
+          - {name: next, command: "true", depends_on: {it: finished}}
+    """
+    write(tmp_path, held=work, job=job)
+    engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
+    pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    tracer = subprocess.Popen([sys.executable, "-c", FOREIGN_TRACER, str(pid)], cwd=tmp_path)
+    try:
+        run = finish(engine, tmp_path / ".mprun")
+        assert tracer.poll() is None
+    finally:
+        tracer.kill()
+        tracer.wait()
+    assert (run.code, run.outcome("next")) == (1, "succeeded"), run.stderr
+    assert run.one("task_finished", "it")["reason"] == "could not be stopped"
+    assert run.one("task_exited", "it")["left_running"] == [pid]
+    eventually(lambda: not alive(pid))
+
+
 @pytest.mark.parametrize("killed", ["engine", "launcher", "task"])
 def test_a_tracer_does_not_hold_a_task_at_its_exit(tmp_path, killed):
     """(C71)"""
