@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import statistics
 import textwrap
@@ -194,23 +195,28 @@ def gap(run):
 
 
 def test_a_request_that_waits_for_a_long_task_does_not_delay_others(tmp_path):
+    """The least of up to five runs of each, in turn, because a busy machine lengthens some of them."""
     write(tmp_path, work=WORK)
-    gaps = {}
-    for held in (False, True):
-        tasks = [{"name": "long", "target": "work:wait_for", "args": ["over"]}]
-        tasks += [{"name": "next", "target": "work:note", "depends_on": "long"}] * held
-        for n in range(20):
-            after = {"depends_on": f"c{n - 1}"} if n else {}
-            # Only the engine can decide whether that is a success.
-            tasks.append(
-                {"name": f"c{n}", "target": "time:sleep", "args": [0], "expect": {"output": "^$"}, **after}
-            )
-        tasks.append({"name": "over", "target": "work:touch", "args": ["over"], "depends_on": "c19"})
-        (tmp_path / "job.yaml").write_text(json.dumps({"tasks": tasks}))
-        runs = []
-        for _ in range(3):
+    least = {False: math.inf, True: math.inf}
+    for _ in range(5):
+        for held in least:
+            (tmp_path / "job.yaml").write_text(json.dumps({"tasks": chain_beside_a_long_task(held)}))
             (tmp_path / "over").unlink(missing_ok=True)
-            runs.append(mprun("job.yaml", cwd=tmp_path))
-        assert [run.code for run in runs] == [0, 0, 0]
-        gaps[held] = min(map(gap, runs))
-    assert gaps[True] < gaps[False] + 0.005
+            run = mprun("job.yaml", cwd=tmp_path)
+            assert run.code == 0
+            least[held] = min(least[held], gap(run))
+        if least[True] < least[False] + 0.005:
+            break
+    assert least[True] < least[False] + 0.005
+
+
+def chain_beside_a_long_task(held):
+    """A chain, and a task that ends after it; if `held`, the request for another one waits for that."""
+    tasks = [{"name": "long", "target": "work:wait_for", "args": ["over"]}]
+    tasks += [{"name": "next", "target": "work:note", "depends_on": "long"}] * held
+    for n in range(20):
+        after = {"depends_on": f"c{n - 1}"} if n else {}
+        # Only the engine can decide whether that is a success.
+        expect = {"expect": {"output": "^$"}}
+        tasks.append({"name": f"c{n}", "target": "time:sleep", "args": [0], **expect, **after})
+    return [*tasks, {"name": "over", "target": "work:touch", "args": ["over"], "depends_on": "c19"}]
