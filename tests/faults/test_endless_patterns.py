@@ -238,12 +238,12 @@ def test_a_lost_main_process_ends_the_run_while_a_pattern_is_matched(tmp_path, q
     assert run.one("run_finished")["exit_code"] == 3
 
 
-def test_no_process_that_matches_outlives_a_killed_run(tmp_path):
+def test_no_process_that_matches_outlives_a_killed_run(tmp_path, quarter):
     write(
         tmp_path,
         job=f"tasks: [{{command: 'echo {HOSTILE_VALUE}', expect: {{output: '(a+)+$'}}}}]",
     )
-    process = start("job.yaml", cwd=tmp_path)
+    process = start("job.yaml", cwd=tmp_path, env=quarter)
 
     def matching():
         return [pid for pid in procfs.processes() if is_matcher(pid, process.pid)]
