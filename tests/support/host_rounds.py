@@ -332,8 +332,9 @@ class Hosts:
     def _check_run(self, one, fault, place, code, stderr, expected):
         done = self._check_effects(one, place)
         if not all_runs(place / ".mprun"):
-            # It has not come to that.
-            if code == 0 or (fault not in ("engine", *CUTS) and code not in (2, 3, 130, 143)):
+            # It has not come to that; a stop may even have come before there was a handler for it.
+            stopped = (130, 143, -signal.SIGINT, -signal.SIGTERM) if "stop" in fault else ()
+            if code == 0 or (fault not in ("engine", *CUTS) and code not in (2, 3, *stopped)):
                 one.add("outcome", f"exit {code} without a run: {stderr}")
             if done or not one.hit:
                 one.add("broken", f"no run: {stderr[:2000]}, {done}")
