@@ -364,7 +364,7 @@ class Console:
         rows = table.rows(state) if complete else table.bad_rows(state)
         if rows:
             shown = rows[: table.MAX_ROWS]
-            self._to_stderr(lambda: table.write(table.HEAD, shown, sys.stderr, colour))
+            self._to_stderr(lambda: table.write_tasks(state, shown, sys.stderr, colour))
         if not complete:
             omitted = table.omitted_words(len(rows), len(state.tasks))
             self._write("; ".join([*omitted, f"`{self._command('show')}` lists all"]))

@@ -43,6 +43,16 @@ def format_duration(seconds: float | None) -> str:
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
+def seconds_since(time: str) -> float:
+    """How long ago a time of an event is, in seconds; 0 for one that is damaged or in the future."""
+    from datetime import UTC, datetime
+
+    try:
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
 def format_time(time: str) -> str:
     """An event's time in the local time zone, to the millisecond: `2026-01-01 12:00:01.101`.
 

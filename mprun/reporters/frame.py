@@ -61,7 +61,7 @@ def frame(state: ViewState, size: tuple[int, int], now: float, style: Style) -> 
     if room < 1 or width < 1:
         return []
     first = _bar_row(state, width, style)
-    below = (_wait_row, _group_row, _service_row)
+    below = (_wait_row, _group_row, _host_row, _service_row)
     last = [row for make in below if (row := make(state, width, style))][: max(0, room - 1)]
     tasks = _task_rows(state, width, room - 1 - len(last), now, style)
     rows = [first, *tasks, *last]
@@ -154,6 +154,12 @@ def _group_row(state: ViewState, width: int, style: Style) -> str:
     return _cut(f"  {'  '.join(texts)}", width, style)
 
 
+def _host_row(state: ViewState, width: int, style: Style) -> str:
+    """How many tasks are running on each host, if there are several."""
+    texts = [f"{visible(name)} {running:,} running" for name, running in state.hosts.items()]
+    return _cut(f"  hosts: {', '.join(texts)}", width, style) if texts else ""
+
+
 def _service_row(state: ViewState, width: int, style: Style) -> str:
     if not state.services:
         return ""
@@ -177,13 +183,17 @@ def _task_rows(state: ViewState, width: int, room: int, now: float, style: Style
         # The last row says how many there are beside them.
         most -= 1
     shown = shown_tasks(state, now)[:most]
-    rows = list(_rows_of(shown, width, now, style))
+    rows = list(_rows_of(shown, width, now, style, has_hosts=bool(state.hosts)))
     if running > len(shown) == most:
         rows.append(_cut(f"  {style.ellipsis} and {running - most:,} more running", width, style))
     return rows
 
 
-def _rows_of(tasks: Sequence[RunningTask], width: int, now: float, style: Style) -> Iterator[str]:
+def _rows_of(
+    tasks: Sequence[RunningTask], width: int, now: float, style: Style, *, has_hosts: bool
+) -> Iterator[str]:
+    hosts = [display_width(visible(task.host)) for task in tasks] if has_hosts else []
+    host_width = min(max(hosts, default=0), width // 6)
     names = [visible(task.name) for task in tasks]
     name_width = min(max(map(display_width, names), default=0), max(4, width // 3))
     for name, task in zip(names, tasks, strict=True):
@@ -193,6 +203,8 @@ def _rows_of(tasks: Sequence[RunningTask], width: int, now: float, style: Style)
         ]
         if width >= PID_WIDTH:
             cells.append(f"pid {task.pid:<5}")
+            if host_width:
+                cells.append(pad(cut_inside(visible(task.host), host_width, style.ellipsis), host_width))
         if width >= USAGE_WIDTH:
             cells.append("" if task.cpu is None else f"{task.cpu:.0f} % cpu")
             cells.append("" if task.memory is None else _memory(task.memory))

@@ -150,6 +150,11 @@ class LiveView:
 
     def _began(self, event: TaskStarted) -> float:
         now = self._clock()
+        if self._run.started is not None and event.host != self._run.started.host:
+            # There, ticks are counted from another boot.
+            from mprun.reporters.format import seconds_since
+
+            return now - seconds_since(event.time)
         return now if event.start_ticks is None else now - procfs.seconds_since(event.start_ticks)
 
     def _estimate(self) -> None:
@@ -174,6 +179,7 @@ class _Samples:
 
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
+        self._host = os.uname().nodename
         # By task: its CPU seconds, and when they were read.
         self._cpu: dict[str, tuple[int, float, float]] = {}
         # By task: pid and size of the log when its last line was read.
@@ -182,6 +188,9 @@ class _Samples:
     def read_usage(self, tasks: list[RunningTask], now: float) -> None:
         """Read the CPU and the memory of tasks."""
         for task in tasks:
+            if task.host != self._host:
+                # Its pid may be that of another process here.
+                continue
             usage = procfs.read_usage_now(task.pid, task.start_ticks)
             if usage is None:
                 continue

@@ -236,6 +236,29 @@ def error_words(exited: TaskExited) -> str:
     return f" ({truncate(': '.join(parts), _MAX_ERROR_WIDTH)})" if parts else ""
 
 
+def write_tasks(
+    state: RunState, rows: Sequence[tuple[str, ...]], stream: TextIO, colour: bool | None
+) -> None:
+    """Write the table of the tasks of a run; the rows are as `rows` makes them."""
+    if state.started is not None and state.started.hosts:
+        # Few runs are on other hosts.
+        from mprun.record.hosts import hosts_by_task
+
+        named = hosts_by_task(state)
+        hosts = {with_item(name, state.items.get(name)): visible(host) for name, host in named.items()}
+        if hosts:
+            with_hosts = [(*row, hosts.get(row[0], "-")) for row in rows]
+            write(
+                (*HEAD, "HOST"),
+                with_hosts,
+                stream,
+                colour,
+                TASKS.replace(optional=("PPID", "ATTEMPTS", "CPU", "MEMORY", "HOST", "PID", "DURATION")),
+            )
+            return
+    write(HEAD, rows, stream, colour)
+
+
 def write(
     head: Sequence[str],
     lines: Sequence[Sequence[str]],

@@ -16,6 +16,7 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
+from mprun.record.hosts import several_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,15 +34,16 @@ class RunningTask:
     """One running attempt that has a row: `began` is a reading of the view's clock, in seconds.
 
     `cpu` is in percent of a core, `memory` in bytes, None if unknown; `line` is the last line that it
-    has printed.
+    has printed, `host` where it runs.
     """
 
-    __slots__ = ("attempt", "began", "cpu", "line", "memory", "name", "pid", "start_ticks")
+    __slots__ = ("attempt", "began", "cpu", "host", "line", "memory", "name", "pid", "start_ticks")
 
     def __init__(self, event: TaskStarted, began: float) -> None:
         self.name = event.task
         self.attempt = event.attempt
         self.pid = event.pid
+        self.host = event.host
         self.start_ticks = event.start_ticks
         self.began = began
         self.cpu: float | None = None
@@ -93,6 +95,14 @@ class ViewState:
             TasksPlanned: self._count_planned,
         }
         self._begin()
+
+    @property
+    def hosts(self) -> dict[str, int]:
+        """How many tasks are running on each host, if the run is on several; services do not count."""
+        running = dict.fromkeys(several_hosts(self._run.started), 0)
+        for event in self.running.values() if running else ():
+            running[event.host] = running.get(event.host, 0) + 1
+        return running
 
     @property
     def is_complete(self) -> bool:

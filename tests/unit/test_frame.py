@@ -1,6 +1,7 @@
 """The rows of the live view: a function of the state, the size and the time, without a terminal."""
 
 import pytest
+from support.records import STARTED
 from support.reporting import STAMP, exited, finished, started, state_of
 
 from mprun.record import events
@@ -254,3 +255,32 @@ def test_the_bar_is_as_long_whatever_has_ended(ended, failed):
         bar = without_colours(row).partition("  ")[0]
         assert len(bar) == 33
         assert style is not COLOUR or ("\x1b[31m━" in row) == (failed > 0)
+
+
+def on_hosts(*names):
+    """A run of a task on each of these hosts, whose names are listed at its start."""
+    hosts = [{"host": name, "main_pid": 5, "slots": 1} for name in names]
+    begun = events.from_record({**STARTED, "hosts": hosts})
+    tasks = [started(f"task-{number}").replace(host=name) for number, name in enumerate(names)]
+    return view(begun, planned([task.task for task in tasks]), *tasks)
+
+
+def test_a_run_on_several_hosts_names_them():
+    rows = frame(on_hosts("alpha", "beta", "alpha"), (80, 24), 9.0, PLAIN)
+    assert rows[1:] == [
+        "  task-0    9.0s  pid 10     alpha",
+        "  task-1    9.0s  pid 10     beta",
+        "  task-2    9.0s  pid 10     alpha",
+        "  hosts: alpha 2 running, beta 1 running",
+    ]
+    # Two workers of one host are not two hosts.
+    assert frame(on_hosts("alpha", "alpha"), (80, 24), 9.0, PLAIN)[1:] == [
+        "  task-0    9.0s  pid 10",
+        "  task-1    9.0s  pid 10",
+    ]
+
+
+def test_a_long_name_of_a_host_leaves_room_for_the_rest():
+    rows = frame(on_hosts("a" * 60, "b"), (80, 24), 9.0, PLAIN)
+    assert max(map(display_width, rows)) < 80
+    assert "…" in rows[1]

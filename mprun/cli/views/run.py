@@ -58,7 +58,7 @@ def show_run(
         stream.write(line + "\n")
     rows = table.rows(state, alive=alive, seen=seen, plain=plain_cells)
     garbage_collector.keep(rows)
-    table.write(table.HEAD, rows, stream, colour)
+    table.write_tasks(state, rows, stream, colour)
     if is_repeated(state.started):
         from mprun.reporters.repeat_table import write_repeats
 
