@@ -1,6 +1,7 @@
 """What is shown of a run on several hosts, from a handmade record: each view has one group for each host."""
 
 import json
+import re
 
 import pytest
 from support.records import FINISHED, STAMP, STARTED, ended, exited, record, started
@@ -84,3 +85,22 @@ def test_junit_has_the_host_of_each_test_case(place):
     text = (place / "junit.xml").read_text()
     assert text.count('<property name="host" value="alpha"') == 2
     assert text.count('<property name="host" value="beta"') == 1
+
+
+def test_the_report_has_the_host_of_each_task_and_its_main_process(place):
+    assert mprun("report", "-o", "page.html", cwd=place).code == 0
+    page = (place / "page.html").read_text()
+    assert page.count('<th scope="col">Host</th>') == 1
+    assert (page.count("<td>alpha</td>"), page.count("<td>beta</td>")) == (2, 1)
+    assert page.index("main on alpha") < page.index("main on beta")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    data = json.loads(data)
+    assert (data["hosts"], data["places"]) == (["alpha", "beta"], [[0], [1], [0]])
+
+
+def test_the_report_of_a_run_on_one_host_has_no_column_for_it(tmp_path):
+    record(tmp_path, lines([HOSTS[0]]))
+    assert mprun("report", "-o", "page.html", cwd=tmp_path).code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert '<th scope="col">Host</th>' not in page
+    assert '"places":' not in page

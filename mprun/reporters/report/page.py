@@ -116,6 +116,9 @@ class Report:
         while part := list(islice(rows, _TASKS_PER_PIECE)):
             yield comma + _script_json(part)[1:-1]
             comma = ","
+        if self.data.hosts:
+            yield f'],"hosts":{_script_json([shown(name) for name in self.data.hosts])}'
+            yield f',"places":{_script_json(list(self.data.places()))[:-1]}'
         yield f'],"targets":{_script_json(self.data.targets())}}}'
 
     def _script_needs(self) -> list[list[int]] | None:
@@ -150,6 +153,7 @@ class Report:
             ),
             "more_failures": max(0, len(failed) - MAX_FAILURES),
             "table": _static_rows(rows, self.data),
+            "hosts": self.data.hosts,
             "late": self._late(),
             "graph": self.graph,
             "no_dependencies": self.no_dependencies,
@@ -309,6 +313,7 @@ def _static_row(row: TaskRow, data: ReportData) -> dict[str, Any]:
         "name": row.name,
         "outcome": row.outcome,
         "why": row.why,
+        "host": data.host_of(row.task) if data.hosts else "",
         "cells": (
             format_duration(first),
             format_duration(exited.duration if exited else None),

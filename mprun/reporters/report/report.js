@@ -3,6 +3,7 @@
    lacked tokens: for each [seconds before its start, their names], or []. An attempt is
    [start, duration, pid, ppid, target, daemon, end, CPU, memory, threads, orphans killed, left running, until]:
    `until` is when its end was recorded, if that is earlier than its start and its duration say.
+   Of a run on several hosts, `places` has for each task the numbers of the hosts of its attempts in `hosts`.
    Times are in seconds from the start of the run. All texts are data, and shown by textContent. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -53,6 +54,9 @@ const COLUMNS = [
   [(task) => lastOf(task)[PID], (value) => value === undefined ? "-" : String(value)],
   [(task) => lastOf(task)[PPID], (value) => value === undefined ? "-" : String(value)],
 ];
+const places = data.hosts ? new Map(data.tasks.map((task, number) => [task, data.places[number]])) : null;
+const hostOf = (task, number) => data.hosts[places.get(task)[number]];
+if (data.hosts) COLUMNS.push([(task) => hostOf(task, task[5].length - 1) || "-", null]);
 const ROWS = 100;
 const view = { page: 0, column: -1, down: false, found: [] };
 
@@ -100,7 +104,7 @@ function rowOf(task) {
   name.append(button);
   why.append(element("span", outcomeOf(task), "badge " + classOf(task)), " " + task[2]);
   row.append(name, why);
-  for (const [key, format] of COLUMNS.slice(2)) row.append(element("td", format(key(task)), "number"));
+  for (const [key, format] of COLUMNS.slice(2)) row.append(format ? element("td", format(key(task)), "number") : element("td", key(task)));
   return row;
 }
 
@@ -119,7 +123,7 @@ function toggle(row, button, task) {
 }
 
 function sentence(task, attempt, number) {
-  const parts = ["attempt " + (number + 1) + ": " + data.targets[attempt[TARGET]], "pid " + attempt[PID]];
+  const parts = ["attempt " + (number + 1) + ": " + data.targets[attempt[TARGET]], "pid " + attempt[PID] + (data.hosts ? " on " + hostOf(task, number) : "")];
   parts.push("started at " + seconds(attempt[START]), "took " + seconds(attempt[DURATION]));
   if (attempt.length > END) parts.push(endOf(attempt[END]), seconds(attempt[CPU]) + " CPU", size(attempt[MEMORY]) + " memory");
   if (attempt[THREADS]) parts.push(attempt[THREADS] + (attempt[THREADS] === 1 ? " thread" : " threads"));

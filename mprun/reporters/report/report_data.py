@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import redact, visible
 from mprun.lean_json import decode
 from mprun.outcomes import TASK_OUTCOMES, Outcome, format_exit
-from mprun.record.task_lines import target_of_start, time_of_line
+from mprun.record.hosts import several_hosts
+from mprun.record.task_lines import host_of_start, target_of_start, time_of_line
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import truncate
@@ -108,6 +109,8 @@ class ReportData:
         self._alive = alive
         self._earlier_run = state.started.resumed_from if state.started else None
         self._targets: dict[str, int] = {}
+        # The names of the hosts, if the run is on several.
+        self.hosts = several_hosts(state.started)
         self.rows = [self._row(number, task) for number, task in enumerate(self._tasks())]
 
     def _tasks(self) -> Iterator[TaskState]:
@@ -166,6 +169,23 @@ class ReportData:
                 self.expected(name),
                 *self._attempts(row.task),
             ]
+
+    def places(self) -> Iterator[list[int]]:
+        """By task, the number of the host of each of its attempts, of a run on several: see `hosts`."""
+        numbers = {name: number for number, name in enumerate(self.hosts)}
+        for row in self.rows:
+            yield [numbers.get(name, -1) for name in self._hosts_of(row.task)]
+
+    def host_of(self, task: TaskState) -> str:
+        """The host of the last attempt of a task, "-" if it had none."""
+        return shown(([*self._hosts_of(task)] or ["-"])[-1])
+
+    def _hosts_of(self, task: TaskState) -> Iterator[str]:
+        if task.end:
+            yield host_of_start(task.start[0])
+            return
+        for attempt in task.attempts:
+            yield attempt.started.host
 
     def targets(self) -> list[str]:
         """What the attempts ran, by the number that their rows have; after `script_rows`."""

@@ -52,9 +52,10 @@ function allBars() {
   return bars.sort((one, other) => one.start - other.start);
 }
 
-/* The lowest lane that is free takes an attempt: services have lanes of their own, as they take no slot.
+/* The lowest lane that is free takes an attempt: services have lanes of their own, as they take no slot, and so
+   has each host.
    Starts and durations are rounded, so what follows in a slot may seem to begin before its end, by a ROUNDING. */
-function intoLanes(bars, lanes) {
+function intoLanes(bars, lanes, host) {
   const busy = heap((one, other) => one.until < other.until), free = heap((one, other) => one < other);
   const own = [];
   for (const bar of bars) {
@@ -66,7 +67,7 @@ function intoLanes(bars, lanes) {
     own[lane].push(bar);
     busy.push({ until: bar.end, lane });
   }
-  own.forEach((found, number) => lanes.push({ name: found[0].attempt[DAEMON] ? "service" : "slot " + (number + 1), bars: found }));
+  own.forEach((found, number) => lanes.push({ name: host + (found[0].attempt[DAEMON] ? "service" : (host ? "" : "slot ") + (number + 1)), bars: found }));
 }
 
 /* The chain of attempts that the end of the run waited for: back from the last one, each time to what ended
@@ -150,7 +151,7 @@ function drawTimeline() {
     if (lane >= 10) {
       pen.fillStyle = ink.soft;
       pen.textAlign = "left";
-      pen.fillText(found.name, 4, top + lane / 2);
+      pen.fillText(found.name, 4, top + lane / 2, MARGIN - 8);
     }
     drawLane(pen, found.bars, top, lane, width, ink);
   });
@@ -302,8 +303,12 @@ function startTimeline() {
   }
   chart.end = Math.max(data.duration || 0, ...[bars.reduce((last, bar) => Math.max(last, bar.end), 0)]) || 0.001;
   chart.to = chart.end;
-  intoLanes(bars.filter((bar) => !bar.attempt[DAEMON]), chart.lanes);
-  intoLanes(bars.filter((bar) => bar.attempt[DAEMON]), chart.lanes);
+  for (const host of data.hosts ? [...data.hosts, undefined] : [""]) {
+    const own = data.hosts ? bars.filter((bar) => hostOf(bar.task, bar.number) === host) : bars;
+    const name = host === "" ? "" : (host || "other") + " ";
+    intoLanes(own.filter((bar) => !bar.attempt[DAEMON]), chart.lanes, name);
+    intoLanes(own.filter((bar) => bar.attempt[DAEMON]), chart.lanes, name);
+  }
   startCharts(bars);
   if (data.needs) markPath(bars);
   describe(bars);
