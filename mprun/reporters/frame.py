@@ -194,6 +194,8 @@ def _rows_of(
 ) -> Iterator[str]:
     hosts = [display_width(visible(task.host)) for task in tasks] if has_hosts else []
     host_width = min(max(hosts, default=0), width // 6)
+    # Of tasks on other hosts it is not known.
+    is_measured = not has_hosts or any(task.memory is not None for task in tasks)
     names = [visible(task.name) for task in tasks]
     name_width = min(max(map(display_width, names), default=0), max(4, width // 3))
     for name, task in zip(names, tasks, strict=True):
@@ -205,7 +207,7 @@ def _rows_of(
             cells.append(f"pid {task.pid:<5}")
             if host_width:
                 cells.append(pad(cut_inside(visible(task.host), host_width, style.ellipsis), host_width))
-        if width >= USAGE_WIDTH:
+        if width >= USAGE_WIDTH and is_measured:
             cells.append("" if task.cpu is None else f"{task.cpu:.0f} % cpu")
             cells.append("" if task.memory is None else _memory(task.memory))
             cells[-2], cells[-1] = f"{cells[-2]:>9}", f"{cells[-1]:>6}"
