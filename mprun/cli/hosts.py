@@ -35,7 +35,9 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     made_by = by_name.load(name)
     if diagnostics := _unsupported(plan, made_by.unsupported, name):
         raise JobFileError(diagnostics)
+    limit = max_parallel or plan.job.max_parallel
     options = {option: running[option] for option in (*CLUSTER_OPTIONS, "host_timeout")}
+    options["max_parallel"] = limit
     try:
         executor = made_by(options)
         executor.wait()
@@ -44,7 +46,6 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     except Exception as error:
         # What a class of others does is for its author to mend.
         raise LauncherError(f"`--executor {name}` has failed: {type(error).__name__}: {error}") from error
-    limit = max_parallel or plan.job.max_parallel
     if executor.slots is None:
         return plan, executor
     slots = min(limit, executor.slots) if limit else executor.slots

@@ -173,6 +173,13 @@ class Engine:
         written, the run is stopped; RecordError is raised if its start or its end cannot be recorded.
         """
         begun = self._clock.now()
+        if prepared.hosts:
+            from mprun.engine.host_changes import HostChanges
+
+            changes = HostChanges(
+                self._scheduler, self._table, self._clock, self._warn, self._directory.run_id
+            )
+            changes.register(self._report_handler.handlers, self._event_builder.builders)
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
         try:
             # Nothing is started that cannot be recorded.

@@ -160,7 +160,7 @@ class EventBuilder:
         self._lost_output = lost_output
         self._queued = queued
         self._trace_parent = trace_parent
-        self._builders: dict[type, Callable[[Any], events.Event]] = {
+        self.builders: dict[type, Callable[[Any], events.Event]] = {
             Started: self._task_started,
             Exited: self._task_exited,
             Finish: self._task_finished,
@@ -226,7 +226,7 @@ class EventBuilder:
         self._has_results = None
         built = []
         for fact in facts:
-            build = self._builders.get(type(fact))
+            build = self.builders.get(type(fact))
             if build is not None:
                 built.append(build(fact))
             elif isinstance(fact, (NotStarted, StartCancelled)):

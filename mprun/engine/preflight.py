@@ -134,43 +134,20 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         methods=tuple({planned.start_method for planned in plan.tasks}),
         preload=plan.job.preload,
         max_parallel=plan.max_parallel,
-        env={**_texts(plan.job.env), "MPRUN_RUN_DIR": directory.path},
+        env={**env_texts(plan.job.env), "MPRUN_RUN_DIR": directory.path},
         calls=tuple(call for call, _ in distinct_calls(plan)),
         secrets=tuple(secrets()),
         identity=directory.identity,
     )
 
 
-def _texts(env: dict[str, Any]) -> dict[str, str]:
+def env_texts(env: dict[str, Any]) -> dict[str, str]:
     """Variables with the secrets that they contain, without those that are known only during the run."""
     if not env:
         return {}
     # Each value has its own scope.
     values = resolve(env, Resolver(Scope(params={}, env={}), reveal=True)).items()
     return {name: as_text(value) for name, value in values if next(references([value]), None) is None}
-
-
-def import_env_warnings(plan: Plan) -> Iterator[str]:
-    """A warning for each recipe whose modules see other variables at their import than its tasks do.
-
-    A spawned task imports its module itself, and has its own variables by then.
-    """
-    imported = {
-        planned.task.document.source.path
-        for planned in plan.tasks
-        if planned.task.target is not None and planned.start_method != "spawn"
-    }
-    job_env = _texts(plan.job.env)
-    for path, env in plan.job.recipe_env.items():
-        names = [f"`{name}`" for name, text in _texts(env).items() if job_env.get(name) != text]
-        if names and path in imported:
-            yield _OTHER_ENV.format(path, ", ".join(names))
-
-
-_OTHER_ENV = (
-    "the `env` of {} sets {}; while its modules are imported, the `env` of the job applies, not that of the "
-    "recipe: read the variables in the target, or use `start_method: spawn`"
-)
 
 
 def distinct_calls(plan: Plan) -> list[tuple[Call, list[Task]]]:

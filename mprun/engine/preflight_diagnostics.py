@@ -42,7 +42,7 @@ def warnings(plan: Plan, prepared: PrepareReply) -> Iterator[str]:
     for module in prepared.threads:
         yield _IMPORT_STARTED_THREAD.format(module)
     if plan.job.recipe_env:
-        yield from preflight.import_env_warnings(plan)
+        yield from import_env_warnings(plan)
 
 
 def import_diagnostic(plan: Plan, number: int, message: str) -> Diagnostic:
@@ -98,3 +98,26 @@ def _also(tasks: list[Task]) -> str:
         f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     )
     return f"; also task{'s' if len(names) > 1 else ''} {shown}"
+
+
+def import_env_warnings(plan: Plan) -> Iterator[str]:
+    """A warning for each recipe whose modules see other variables at their import than its tasks do.
+
+    A spawned task imports its module itself, and has its own variables by then.
+    """
+    imported = {
+        planned.task.document.source.path
+        for planned in plan.tasks
+        if planned.task.target is not None and planned.start_method != "spawn"
+    }
+    job_env = preflight.env_texts(plan.job.env)
+    for path, env in plan.job.recipe_env.items():
+        names = [f"`{name}`" for name, text in preflight.env_texts(env).items() if job_env.get(name) != text]
+        if names and path in imported:
+            yield _OTHER_ENV.format(path, ", ".join(names))
+
+
+_OTHER_ENV = (
+    "the `env` of {} sets {}; while its modules are imported, the `env` of the job applies, not that of the "
+    "recipe: read the variables in the target, or use `start_method: spawn`"
+)

@@ -52,7 +52,7 @@ class ReportHandler:
         self.failure = ""
         # The attempts of which no report is accepted any more, because of a defect.
         self.untracked: set[AttemptKey] = set()
-        self._handlers: dict[type, Callable[[Any], list[Instruction]]] = {
+        self.handlers: dict[type, Callable[[Any], list[Instruction]]] = {
             Started: self._handle_started,
             Exited: self._handle_exited,
             NotStarted: self._handle_not_started,
@@ -98,7 +98,7 @@ class ReportHandler:
 
     def handle(self, report: Report) -> list[Instruction]:
         """What the scheduler decides after this report."""
-        handler = self._handlers.get(type(report))
+        handler = self.handlers.get(type(report))
         return [] if handler is None else handler(report)
 
     def _handle_started(self, report: Started) -> list[Instruction]:

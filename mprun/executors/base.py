@@ -251,6 +251,23 @@ class ExecutorLost(Frozen):
     how: str
 
 
+class HostChange(Frozen):
+    """What has become of a host; `mprun.engine.host_changes` has each `change` with its `facts`."""
+
+    clock: float
+    change: str
+    host: str
+    facts: dict[str, Any]
+
+
+class SlotsChange(Frozen):
+    """The run has so many slots more, or fewer; `reason` says what else the user must know, "" if nothing."""
+
+    clock: float
+    more: int
+    reason: str = ""
+
+
 Report = (
     Importing
     | PrepareReply
@@ -261,6 +278,8 @@ Report = (
     | Exited
     | Probed
     | ExecutorLost
+    | HostChange
+    | SlotsChange
 )
 
 

@@ -23,10 +23,10 @@ class NamedExecutor(Executor, Protocol):
     """An executor that is made for one run, before it is known which tasks there are.
 
     It is made with the options of the run that concern executors, by their names (those of
-    `CLUSTER_OPTIONS`, None if not given, and `host_timeout` in seconds): it raises UsageError if it cannot
-    be made with them, and does not block. `unsupported` are the `FEATURES` that it lacks: a job that asks for
-    one is refused. `slots` is how many attempts it runs at once, once `wait` has returned; None if the job
-    says it alone.
+    `CLUSTER_OPTIONS` and `max_parallel`, None if not given, and `host_timeout` in seconds): it raises
+    UsageError if it cannot be made with them, and does not block. `unsupported` are the `FEATURES` that it
+    lacks: a job that asks for one is refused. `slots` is how many attempts it runs at once, once `wait` has
+    returned; None if the job says it alone.
     """
 
     unsupported: frozenset[str]

@@ -191,6 +191,22 @@ class TaskJoined(Event):
     of: int
 
 
+class HostChanged(Event):
+    """A host has `joined` the run, was `lost` or `refused`, or sent a `late_answer` about an attempt."""
+
+    event = "host_changed"
+
+    host: str
+    change: str
+    worker: str = ""
+    reason: str = ""
+    main_pid: int | None = None
+    slots: int | None = None
+    boot_id: str | None = None
+    task: str | None = None
+    attempt: int | None = None
+
+
 class RunFinished(Event):
     """The run has finished; `counts` has the number of tasks by outcome.
 
@@ -226,6 +242,7 @@ KINDS: dict[str, type[Event]] = {
         TaskRetrying,
         TaskFinished,
         TaskJoined,
+        HostChanged,
         RunFinished,
     )
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.record import task_state
 from mprun.record.events import (
     Event,
+    HostChanged,
     RunFinished,
     RunStarted,
     TaskFinished,
@@ -146,6 +147,13 @@ def _apply_tasks_planned(run: RunState, event: TasksPlanned) -> None:
     run.items.update(event.items)
 
 
+def _apply_host_changed(run: RunState, event: HostChanged) -> None:
+    if event.change == "joined" and run.started is not None and run.started.hosts is not None:
+        names = ("host", "worker", "main_pid", "slots", "boot_id")
+        host = {name: getattr(event, name) for name in names}
+        run.started = run.started.replace(hosts=(*run.started.hosts, host))
+
+
 def _apply_run_finished(run: RunState, event: RunFinished) -> None:
     run.finished = event
 
@@ -163,6 +171,7 @@ def _apply_task_finished(run: RunState, event: TaskFinished) -> None:
 _APPLIERS: dict[type[Event], Callable[[RunState, Any], None]] = {
     RunStarted: _apply_run_started,
     TasksPlanned: _apply_tasks_planned,
+    HostChanged: _apply_host_changed,
     RunFinished: _apply_run_finished,
     **dict.fromkeys(task_state.APPLIERS, _apply_task_event),
     TaskFinished: _apply_task_finished,

@@ -16,6 +16,7 @@ _REASONS = {
     "internal_error": "internal error of mprun",
     "flaky": "flaky, which fails the run",
     "host_lost": "its host was lost",
+    "late_answer": "late answer",
     "log_limit": "log limit",
     "not_ready": "not ready in time",
     "record_write_failed": "the record could not be written",

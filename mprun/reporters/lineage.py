@@ -8,6 +8,7 @@ from mprun.diagnostics import visible
 from mprun.outcomes import Outcome, format_exit
 from mprun.record.events import (
     Event,
+    HostChanged,
     RunFinished,
     RunStarted,
     TaskExited,
@@ -62,6 +63,9 @@ class Lineage:
             return [f"join   {event.task}  {event.position} of {event.of}"]
         if isinstance(event, TaskFinished) and event.outcome in _VERBS:
             return [f"{_VERBS[event.outcome]:<6} {event.task}  {format_reason(event.reason)}"]
+        if isinstance(event, HostChanged):
+            about = f"  {event.reason}" if event.reason else f"  main process pid={event.main_pid}"
+            return [f"host   {event.host} {format_reason(event.change)}{about}"]
         if isinstance(event, TaskStopping):
             return [
                 *self._stopping_daemons(event, state),

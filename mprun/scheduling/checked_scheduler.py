@@ -48,7 +48,15 @@ TASK_FACTS = (
     "handle_attempt_lost",
     "stop_attempt",
 )
-RUN_FACTS = ("begin", "proceed", "handle_deadline", "handle_executor_lost", "stop", "stop_tasks")
+RUN_FACTS = (
+    "begin",
+    "proceed",
+    "handle_deadline",
+    "handle_executor_lost",
+    "handle_slots",
+    "stop",
+    "stop_tasks",
+)
 
 # Numbers the entries of stories, so that those of a task and those of the run can be merged.
 _entry_numbers = count()

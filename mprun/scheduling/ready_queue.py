@@ -50,7 +50,7 @@ class ReadyQueue:
 
     def __init__(self, plan: Plan, task_runs: list[TaskRun], ahead: int) -> None:
         self._task_runs = task_runs
-        # The free slots; below zero, how many tasks have gone ahead.
+        # The free slots; below zero, how many tasks have gone ahead, or use slots that are gone.
         self.slots = plan.max_parallel
         self._ahead = ahead
         self._tokens = dict(plan.job.resources)

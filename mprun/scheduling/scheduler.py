@@ -192,6 +192,12 @@ class Scheduler:
         self._losses().lose(task_run, reason, began=began)
         return self._decide_after(task_run)
 
+    def handle_slots(self, more: int, now: float) -> list[Instruction]:
+        """There are so many slots more, or fewer: some of these may be in use."""
+        self._task_runs.now = now
+        self._ready_queue.slots += more
+        return self._decide()
+
     def stop(self, reason: str, now: float, *, kill: bool = False) -> list[Instruction]:
         """End the run: nothing more starts, and what runs is asked to end in order, or is killed at once."""
         self._task_runs.now = now

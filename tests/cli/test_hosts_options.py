@@ -22,7 +22,7 @@ def test_a_scheduler_without_the_executor_is_refused(tmp_path):
 def test_without_distributed_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(executor, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'mprun\[dask\]'"):
-        hosts.connect(SimpleNamespace(tasks=()), None, NONE)
+        hosts.connect(SimpleNamespace(tasks=()), 1, NONE)
 
 
 def test_two_schedulers_are_refused():

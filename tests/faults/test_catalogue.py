@@ -16,9 +16,7 @@ TESTS = Path(__file__).parents[1]
 ROWS = list(range(1, 61))
 
 # The rows without a test, and why.
-WAITING = {
-    44: "what ran on a host that is lost is `unknown`, but not retried by policy yet",
-}
+WAITING: dict[int, str] = {}
 
 MODEL, ENDINGS = "process/test_process_model.py", "process/test_task_exits.py"
 OUTPUT = "process/test_command_output.py"
@@ -258,6 +256,14 @@ SHOWN = {
         "faults/test_ends.py::test_two_signals_that_are_one_do_not_cut_the_grace",
         "faults/test_ends.py::test_a_hangup_never_cuts_the_grace",
         "unit/test_signals.py::test_two_signals_at_once_are_one_unless_both_are_ctrl_c",
+    ],
+    "44 a remote worker is lost": [
+        "process/test_lost_hosts.py::test_a_lost_attempt_runs_again_once_the_first_one_is_dead",
+        "process/test_lost_hosts.py::test_a_late_answer_is_ignored_and_said",
+        "process/test_lost_hosts.py::test_a_resume_runs_what_was_lost_again",
+        "process/test_hosts.py::test_what_runs_on_a_host_that_is_lost_is_unknown_and_the_others_continue",
+        "unit/test_hosts.py::test_a_message_that_was_long_under_way_lets_no_agent_continue",
+        "unit/test_scheduler_hosts.py::test_a_task_that_kills_its_hosts_does_not_run_without_end",
     ],
     "45 successes that were none": [
         "process/test_end_marks.py::test_exit_code_0_alone_does_not_prove_success",

@@ -280,7 +280,9 @@ def test_a_run_whose_scheduler_is_killed_ends_and_leaves_nothing(place, running,
             tasks:
               - {{name: a, target: "work:wait_for", args: ["{tmp_path}/a", ["{never}"]]}}
               - {{name: b, target: "work:wait_for", args: ["{tmp_path}/b", ["{never}"]]}}
-        """
+        """,
+        "--host-timeout",
+        "2s",
     )
     cluster.scheduler.kill()
     run = finish(process, tmp_path / "state")

@@ -307,7 +307,9 @@ def test_a_run_that_has_lost_its_last_host_ends(place, cluster, options):
           - {{name: b, target: "work:double", args: [1]}}
         """,
     )
-    process = start("job.yaml", *options, "-j", "1", cwd=place, start_new_session=True)
+    process = start(
+        "job.yaml", *options, "-j", "1", "--host-timeout", "1s", cwd=place, start_new_session=True
+    )
     eventually(lambda: path.exists() or process.poll() is not None, 40)
     pids = tuple(map(int, path.read_text().split()))
     for worker in cluster.workers.values():
@@ -316,4 +318,5 @@ def test_a_run_that_has_lost_its_last_host_ends(place, cluster, options):
     assert run.code == 3, run.stderr
     assert run.outcome("a") == "unknown"
     assert "b" not in [event["task"] for event in run.of("task_started")]
+    assert "warning: no host is left; waiting 1s for another one" in run.stderr
     eventually(lambda: not any(map(alive, pids)))

@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.runs import eventually
 
 from mprun.executors import base
 from mprun.executors.dask import host_directory, relay, reports
-from mprun.executors.dask.agent import PIECE_BYTES, LogTail
+from mprun.executors.dask.agent import PIECE_BYTES, Agent, LogTail
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
@@ -327,7 +329,7 @@ def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             bridge = Bridge(ours)
-            bridge._lose(Host(name="b", number=1, is_over=False), "its worker has ended")
+            bridge._members.lose(Host(name="b", number=1, is_over=False), "its worker has ended")
             bridge._handle_prepare(request.to_tuple())
             (message,) = bridge._unsent
             return message
@@ -350,3 +352,35 @@ def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):
     tail.remove()
     assert not log.exists()
     os.close(folder)
+
+
+def test_a_message_that_was_long_under_way_lets_no_agent_continue():
+    ours, theirs = socket.socketpair()
+    with ours:
+        agent = Agent(theirs, 0.2)
+        old = time.monotonic()
+        # It continues by readings of its clock that have just been taken,
+        while time.monotonic() < old + 0.5:
+            ours.sendall(frame([("beat", time.monotonic())]))
+            assert agent._turn()
+        # and ends although the bridge is heard of; what comes then is not carried out.
+        deadline = time.monotonic() + 20
+        while agent._turn():
+            assert time.monotonic() < deadline
+            ours.sendall(frame([("beat", old)]))
+        theirs.close()
+
+
+def test_processes_of_an_agent_are_seen_until_the_last_one_has_ended():
+    key = os.urandom(8).hex()
+    env = {**os.environ, relay.KEY_VARIABLE: key}
+    program = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as one:
+        pids = {int(one.stdout.readline()), int(one.stdout.readline()) or one.pid} - {0}
+        assert not relay._is_gone(key)
+        one.kill()
+        one.wait()
+        assert not relay._is_gone(key)
+        (left,) = pids - {one.pid}
+        os.kill(left, 9)
+    eventually(lambda: relay._is_gone(key))

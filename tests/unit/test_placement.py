@@ -32,7 +32,7 @@ def short(found):
 
 @pytest.mark.parametrize(
     ("limit", "shares"),
-    [(100, {"a": 4, "b": 1}), (3, {"a": 2, "b": 1}), (2, {"a": 1, "b": 1}), (1, {"a": 1})],
+    [(100, {"a": 4, "b": 1}), (3, {"a": 2, "b": 1}), (2, {"a": 1, "b": 1}), (1, {"a": 1, "b": 0})],
 )
 def test_the_slots_of_a_run_are_shared_among_the_workers(limit, shares):
     found = placement({"a": 4, "b": 1}, limit)
@@ -145,3 +145,38 @@ def test_what_a_lost_worker_had_is_told_and_its_slots_are_gone():
     assert found.lose("b") == ([], [key(1), key(3), key(5)])
     submit(found, [6])
     assert take(found) == []
+
+
+def test_a_worker_with_less_than_its_slots_gets_nothing_ahead():
+    # Its launcher would start it at once.
+    found = placement({"a": 2, "b": 2}, limit=2)
+    short(found)
+    submit(found, range(5))
+    assert take(found) == [("a", 0), ("b", 1)]
+
+
+def test_a_worker_that_joins_gets_its_share():
+    found = placement({"a": 1})
+    submit(found, range(3))
+    assert take(found) == [("a", 0)]
+    found.share({"a": 1, "b": 1}, 100)
+    assert take(found) == [("b", 1)]
+
+
+def test_a_worker_that_is_about_to_leave_gets_nothing_more():
+    found = placement({"a": 1, "b": 1})
+    found.share({"b": 1}, 100)
+    submit(found, range(3))
+    assert take(found) == [("b", 0)]
+
+
+def test_what_a_worker_that_has_left_still_runs_takes_slots_until_it_is_given_up():
+    found = placement({"a": 2, "b": 2}, limit=2)
+    submit(found, range(2))
+    assert take(found) == [("a", 0), ("b", 1)]
+    found.leave("a")
+    assert found.left_behind == 1
+    # An answer that comes before that counts.
+    found.handle_started(key(0))
+    assert found.lose("a") == ([key(0)], [])
+    assert found.left_behind == 0

@@ -146,3 +146,27 @@ def test_what_has_not_begun_does_not_start_once_it_was_stopped():
     run = Run(job("fail"))
     run.stopped("a")
     assert not_begun(run, "a")[0] == "cancelled a"
+
+
+def test_slots_that_come_are_used_at_once():
+    run = Run(plan({"a": (), "b": (), "c": (), "d": ()}, slots=1)).started("a")
+    assert run.log == ["start a", "start b"]
+    assert run.apply(run.scheduler.handle_slots(1, 1.0)) == ["start c"]
+
+
+def test_slots_that_go_are_those_of_attempts_that_run():
+    run = Run(plan({"a": (), "b": (), "c": (), "d": ()}, slots=2)).started("a", "b")
+    assert run.log == ["start a", "start b", "start c"]
+    assert run.apply(run.scheduler.handle_slots(-1, 1.0)) == []
+    # The slot of `a` is gone; `c` takes that of `b`, and `d` may wait for the next one.
+    assert "start d" not in run.exited("a")
+    assert "start d" in run.exited("b")
+
+
+def test_without_slots_nothing_ends_the_run():
+    run = Run(plan({"a": ()}, slots=1, on_host_lost="rerun")).started("a")
+    run.apply(run.scheduler.handle_slots(-1, 1.0))
+    lose(run, "a")
+    run.advance(1.0)
+    assert not run.scheduler.finished
+    assert "start a" in run.log

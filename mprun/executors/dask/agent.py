@@ -158,10 +158,14 @@ class Agent:
         requests = self._channel.receive()
         if requests is None:
             return False
+        # After a time in which this process could not run, the beats of that time come first.
+        self._heard = max(self._heard, *(details[0] for kind, *details in requests if kind == "beat"), 0.0)
+        # What else comes when it is too late may be old, and its attempts run elsewhere by now.
+        is_late = now - self._heard > self._timeout + beat_interval(self._timeout)
+        if is_late and not any(kind == "close" for kind, *_ in requests):
+            return False
         for request in requests:
             self._handle(*request)
-        if now - self._heard > self._timeout + beat_interval(self._timeout):
-            return False
         if self._executor is not None:
             self._executor.flush()
             self._reports += self._executor.receive()
@@ -183,12 +187,10 @@ class Agent:
         executor = self._executor
         if kind == "prepare":
             self._prepare(*details)
-        elif kind == "beat":
-            self._heard = max(self._heard, *details)
         elif kind == "close":
             self._ended = True
         elif executor is None:
-            # Nothing has been prepared.
+            # Nothing has been prepared, or it is a beat.
             pass
         elif kind == "start":
             request = StartRequest.from_tuple(details[0])
@@ -308,6 +310,8 @@ class Agent:
                     self._channel.send("modules", self._modules())
                 if data := self._tails[None].read():
                     self._channel.send("log", self._tails[None].name, data)
+                if isinstance(report, ExecutorLost):
+                    self._channel.send("begun", [key for key in self._files if self._has_begun(key)])
             self._reports.popleft()
             self._channel.send(*reports.pack(report))
             sent = True
@@ -323,6 +327,15 @@ class Agent:
         output.remove()
         del self._outputs[key]
         self._channel.send("end_log", output.name)
+        return True
+
+    def _has_begun(self, key: AttemptKey) -> bool:
+        """Whether an attempt has had a process, which opens its log before it runs anything of the task."""
+        log, _ = self._files[key]
+        try:
+            os.stat(log, dir_fd=self._logs, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
         return True
 
     def _send_files(self, key: AttemptKey) -> bool:

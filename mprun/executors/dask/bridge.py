@@ -7,7 +7,6 @@ thread that imports little. It ends when the engine's end of their socket is clo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.executors import base
 from mprun.executors.dask import reports
 from mprun.executors.dask.cluster import Cluster
-from mprun.executors.dask.code_check import differences
+from mprun.executors.dask.membership import Membership
 from mprun.executors.dask.placement import STEAL_AFTER, Placement
 from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.run_files import RunFiles
@@ -43,19 +42,13 @@ class Bridge:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._decoder = FrameDecoder()
-        self._cluster = Cluster()
-        self._timeout = 0.0
-        # By the number of each, as a text: the name by which the placement knows it.
-        self._hosts: dict[str, Host] = {}
         self._placement = Placement()
+        self._cluster = Cluster()
+        self._members = Membership(self._cluster, self._placement, self)
         self._files: RunFiles | None = None
         # The log of each attempt that is not over, and the requests that are not placed.
         self._logs: dict[AttemptKey, str] = {}
         self._requests: dict[AttemptKey, tuple[Any, ...]] = {}
-        # The answers to `prepare`, by the host's number, until there are all.
-        self._prepared: dict[str, base.PrepareReply] | None = None
-        # The hosts that were lost before that, and why.
-        self._lost_before: list[str] = []
         # The attempts that have artifacts, and why those that have arrived are not complete.
         self._with_artifacts: set[AttemptKey] = set()
         self._artifacts_errors: dict[AttemptKey, str] = {}
@@ -66,7 +59,6 @@ class Bridge:
         self._unsent: list[tuple[Any, ...]] = []
         self._has_unsent = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing: asyncio.Event | None = None
         self._look: asyncio.TimerHandle | None = None
 
     # ---- the engine
@@ -74,20 +66,21 @@ class Bridge:
     async def serve(self) -> None:
         """Carry out the engine's requests until it closes its end."""
         loop = asyncio.get_running_loop()
-        self._spawn(self._send_all())
+        self.spawn(self._send_all())
         try:
             while data := await loop.sock_recv(self._socket, _CHUNK_BYTES):
                 for kind, *details in messages_of(self._decoder, data) or ():
                     if kind == "open":
-                        self._spawn(self._open(*details))
+                        self.spawn(self._open(*details))
                     else:
                         getattr(self, f"_handle_{kind}")(*details)
-                self._place()
+                self.place()
         except ConnectionError:
             pass
         await self._close()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Have something done beside all else."""
         # The event loop has only weak references.
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -97,7 +90,8 @@ class Bridge:
         self._unsent.append(message)
         self._has_unsent.set()
 
-    def _report(self, report: base.Report) -> None:
+    def report(self, report: base.Report) -> None:
+        """Report to the engine."""
         self._send(*reports.pack(report))
 
     async def _send_all(self) -> None:
@@ -114,17 +108,20 @@ class Bridge:
     # ---- the cluster
 
     async def _open(self, options: dict[str, Any]) -> None:
-        self._timeout = options["host_timeout"]
         try:
-            await self._cluster.connect(options)
-            async for host in self._cluster.hosts():
-                self._hosts[str(host.number)] = host
-                self._spawn(host.run(self._timeout, self._receive, self._lose))
+            slots = await self._members.open(options)
         except Refused as refused:
             self._send("refused", str(refused))
-            return
-        slots = {name: host.slots for name, host in self._hosts.items()}
-        self._send("opened", sum(slots.values()))
+        else:
+            self._send("opened", slots)
+
+    def tell(self, change: str, host: str, **facts: Any) -> None:
+        """Tell the engine of a host; see `mprun.executors.base.HostChange`."""
+        self._send("host", time.monotonic(), change, host, facts)
+
+    def tell_slots(self, more: int, reason: str = "") -> None:
+        """Tell the engine that the run has so many slots more, and what the user must know."""
+        self._send("slots", time.monotonic(), more, reason)
 
     # ---- requests
 
@@ -133,19 +130,11 @@ class Bridge:
         try:
             self._files = RunFiles(request.folders)
         except OSError as error:
-            self._report(base.ExecutorLost(how=str(error)))
-            return
-        if self._lost_before:
-            self._report(base.ExecutorLost(how=self._lost_before[0]))
+            self.report(base.ExecutorLost(how=str(error)))
             return
         # It is there even if nothing is printed.
         self._files.append(request.log, b"")
-        self._prepared = {}
-        self._placement.share({name: host.slots for name, host in self._hosts.items()}, request.max_parallel)
-        for name, host in self._hosts.items():
-            load = self._placement.loads.get(name)
-            if load is not None:
-                host.send("prepare", request.replace(max_parallel=load.slots).to_tuple())
+        self._members.prepare(request)
 
     def _handle_start(self, request: tuple[Any, ...]) -> None:
         key = request[reports.REQUEST_KEY]
@@ -158,11 +147,11 @@ class Bridge:
         if place is None:
             self._cancelled(key)
         elif place:
-            self._hosts[place].send("start", request)
+            self._members.hosts[place].send("start", request)
 
     def _cancelled(self, key: AttemptKey) -> None:
         self._forget(key)
-        self._report(base.StartCancelled(key=key, clock=time.monotonic()))
+        self.report(base.StartCancelled(key=key, clock=time.monotonic()))
 
     def _forget(self, key: AttemptKey) -> None:
         self._requests.pop(key, None)
@@ -189,40 +178,46 @@ class Bridge:
         # yet that its host is lost.
         place = self._placement.places.get(key) or self._ended_at.get(key, "")
         if place in self._placement.loads:
-            self._hosts[place].send(*message)
+            self._members.hosts[place].send(*message)
 
     def _handle_suspend(self) -> None:
+        self._members.is_suspended = True
         self._suspending = set(self._placement.loads)
         for name in self._placement.loads:
-            self._hosts[name].send("suspend")
+            self._members.hosts[name].send("suspend")
 
     def _handle_resume(self) -> None:
+        self._members.is_suspended = False
         for name in self._placement.loads:
-            self._hosts[name].send("resume")
+            self._members.hosts[name].send("resume")
 
     def _handle_close(self) -> None:
         """The engine's end of the socket follows."""
 
     # ---- placement
 
-    def _place(self) -> None:
+    def place(self) -> None:
         """Send what there is room for, and have taken back what waits in vain."""
         now = time.monotonic()
         for name, key in self._placement.take(now):
-            self._hosts[name].send("start", self._requests[key])
+            self._members.hosts[name].send("start", self._requests[key])
         while (stolen := self._placement.steal(now)) is not None:
             name, key = stolen
-            self._hosts[name].send("cancel", key)
+            self._members.hosts[name].send("cancel", key)
         if self._look is None and self._placement.waits:
             self._look = asyncio.get_running_loop().call_later(STEAL_AFTER, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
-        self._place()
+        self.place()
 
     # ---- what the hosts say
 
-    def _receive(self, host: Host, messages: list[tuple[Any, ...]]) -> None:
+    def receive(self, host: Host, messages: list[tuple[Any, ...]]) -> None:
+        """Take messages of a host."""
+        if host.is_given_up:
+            self._ignore(host, messages)
+            return
         for kind, *details in messages:
             if kind == "report":
                 self._handle_report(host, *details)
@@ -230,12 +225,13 @@ class Bridge:
                 host.note_clock(*details)
             elif kind == "modules":
                 (host.modules,) = details
+            elif kind == "begun":
+                host.begun = set(details[0])
             elif kind == "closed":
-                host.is_over = True
-                self._note_closed()
+                self._members.handle_closed(host)
             elif self._files is not None:
                 self._keep(self._files, host, kind, details)
-        self._place()
+        self.place()
 
     def _keep(self, files: RunFiles, host: Host, kind: str, details: list[Any]) -> None:
         """Write what has arrived of a file."""
@@ -258,12 +254,13 @@ class Bridge:
     def _handle_report(self, host: Host, kind: str, fields: list[Any]) -> None:
         placement = self._placement
         if kind == "PrepareReply":
-            self._handle_prepared(host, reports.unpack(kind, fields))
+            reply: Any = reports.unpack(kind, fields)
+            self._members.handle_prepared(host, reply)
             return
         if kind == "ExecutorLost":
             # The agent has ended what was left.
             host.send("close")
-            self._lose(host, f"its main process was lost: {fields[0]}")
+            self._members.lose(host, f"its main process was lost: {fields[0]}", is_gone=True)
             return
         if kind == "Suspended":
             self._suspending.discard(str(host.number))
@@ -298,59 +295,16 @@ class Bridge:
         if len(self._ended_at) > MAX_ENDED:
             del self._ended_at[next(iter(self._ended_at))]
 
-    def _handle_prepared(self, host: Host, reply: Any) -> None:
-        if self._prepared is None:
-            return
-        host.main_pid = reply.pid
-        self._prepared[str(host.number)] = reply
-        self._complete_preparation()
+    def _ignore(self, host: Host, messages: list[tuple[Any, ...]]) -> None:
+        """Say what a host has sent after its attempts were given up: how they have ended."""
+        for kind, *details in messages:
+            if kind == "report" and details[0] == "Exited":
+                report = base.Exited.from_tuple(details[1])
+                self.tell("late_answer", host.name, key=report.key, exit_code=report.exit_code)
 
-    def _complete_preparation(self) -> None:
-        """Answer the engine once every host has answered."""
-        replies = self._prepared
-        if replies is None or not self._placement.loads or replies.keys() < self._placement.loads.keys():
-            return
-        self._prepared = None
-        used = [self._hosts[name] for name in self._placement.loads]
-        first = replies[str(used[0].number)]
-        failed = next((host for host in used if replies[str(host.number)].errors), None)
-        errors = () if failed is None else replies[str(failed.number)].errors
-        if failed is not None and not all(reply.errors for reply in replies.values()):
-            errors = tuple(error.replace(message=f"on {failed}: {error.message}") for error in errors)
-        lacking = tuple(f"{host}: {text}" for host in used for text in replies[str(host.number)].differences)
-        self._report(
-            first.replace(
-                errors=errors,
-                threads=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.threads)),
-                refused=tuple(dict.fromkeys(name for reply in replies.values() for name in reply.refused)),
-                differences=() if errors else lacking or differences(used),
-                hosts=tuple(
-                    {
-                        "host": host.name,
-                        "worker": host.address,
-                        "main_pid": host.main_pid,
-                        "slots": self._placement.loads[str(host.number)].slots,
-                        "boot_id": host.facts["boot_id"],
-                    }
-                    for host in used
-                ),
-            )
-        )
-
-    def _lose(self, host: Host, why: str) -> None:
-        """A host is gone: no one sees how its attempts end."""
-        host.is_over = True
+    def give_up(self, host: Host, why: str) -> None:
+        """Report the attempts of a host as lost: no one sees how they end."""
         name = str(host.number)
-        if self._closing is not None:
-            self._note_closed()
-            return
-        if self._files is None:
-            self._lost_before.append(f"on {host}: {why}")
-        if name not in self._placement.loads:
-            return
-        if self._prepared is not None:
-            self._report(base.ExecutorLost(how=f"on {host}: {why}"))
-            return
         running, unstarted = self._placement.lose(name)
         now = time.monotonic()
         for key in (*running, *unstarted):
@@ -359,28 +313,18 @@ class Bridge:
                 self._files.drop_artifacts(key)
             lost = "; its artifacts are lost" if key in self._with_artifacts else ""
             self._forget(key)
-            self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}")
+            if key in running or host.begun is None or key in host.begun:
+                self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}")
+            else:
+                self.report(base.StartCancelled(key=key, clock=now, host_lost=True))
         if name in self._suspending:
             self._handle_report(host, "Suspended", [])
-        if not self._placement.loads:
-            self._report(base.ExecutorLost(how=f"no host is left; the last one, {host}: {why}"))
-        self._place()
+        self.place()
 
     # ---- the end
 
-    def _note_closed(self) -> None:
-        if self._closing is not None and all(host.is_over for host in self._hosts.values()):
-            self._closing.set()
-
     async def _close(self) -> None:
-        """End the agents, and wait until nothing is left on any host."""
-        self._closing = asyncio.Event()
-        for host in self._hosts.values():
-            if not host.is_over:
-                host.send("close")
-        self._note_closed()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), CLOSE_SECONDS)
+        await self._members.close(CLOSE_SECONDS)
         if self._files is not None:
             self._files.close()
         await self._cluster.close()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import shutil
 import tempfile
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mprun.executors.dask import tls
 from mprun.executors.dask.host import Host
 from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.relay import install
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 # How many workers the cluster has that is started if none is named.
 LOCAL_WORKERS = 2
@@ -36,6 +34,7 @@ class Cluster:
         self._client: Any = None
         self._cluster: Any = None
         self._scratch = ""
+        self._numbers = itertools.count()
 
     async def connect(self, options: dict[str, Any]) -> None:
         """Connect to the scheduler that the options of a run name. Raises Refused."""
@@ -72,42 +71,50 @@ class Cluster:
                 f"cannot connect to dask at {where}: {str(error) or type(error).__name__}{help}"
             ) from None
 
-    async def hosts(self) -> AsyncIterator[Host]:
-        """A host for each worker that has a slot, able to answer by now. Raises Refused."""
-        workers = await self._workers()
-        answers = await self._client.run(install, workers=list(workers), on_error="return")
-        has_slots = False
-        for number, (address, facts) in enumerate(sorted(answers.items())):
-            if isinstance(facts, BaseException):
-                raise Refused(
-                    f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "
-                    "on every host"
-                )
-            if facts["mprun"] != (here := version("mprun")):
-                raise Refused(
-                    f"the dask worker {address} has mprun {facts['mprun']}, and this is {here}; install the "
-                    "same version of mprun on every host"
-                )
-            slots = int(workers[address]["resources"].get("mprun", workers[address]["nthreads"]))
-            if slots > 0:
-                has_slots = True
-                yield Host(self._client, number, address, facts, slots)
-        if not has_slots:
-            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
-
-    async def _workers(self) -> dict[str, Any]:
-        """What the scheduler says of its workers, by their addresses, once there are any. Raises Refused."""
+    async def first_hosts(self) -> list[Host]:
+        """A host for each worker that has a slot, once there are workers. Raises Refused."""
         deadline = time.monotonic() + WORKERS_SECONDS
-        while True:
-            found: dict[str, Any] = (await self._client.scheduler.identity())["workers"]
-            if found:
-                return found
+        while not (workers := await self.workers()):
             if time.monotonic() >= deadline:
                 raise Refused(
                     f"the dask scheduler {self._client.scheduler.address} has no workers; start some with "
                     "`dask worker`"
                 )
             await asyncio.sleep(0.1)
+        hosts, refused = await self.install(workers)
+        for reason in refused.values():
+            raise Refused(reason)
+        if not hosts:
+            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
+        return hosts
+
+    async def workers(self) -> dict[str, Any]:
+        """What the scheduler says of its workers, by their addresses. Raises OSError or TimeoutError."""
+        answer = await asyncio.wait_for(self._client.scheduler.identity(), CONNECT_SECONDS)
+        found: dict[str, Any] = answer["workers"]
+        return found
+
+    async def install(self, workers: dict[str, Any]) -> tuple[list[Host], dict[str, str]]:
+        """Have workers answer calls: a host for each that has a slot, and why others cannot be used."""
+        answers = await self._client.run(install, workers=list(workers), on_error="return")
+        hosts, refused = [], {}
+        for address, facts in sorted(answers.items()):
+            if isinstance(facts, BaseException):
+                refused[address] = (
+                    f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "
+                    "on every host"
+                )
+            elif facts["mprun"] != (here := version("mprun")):
+                refused[address] = (
+                    f"the dask worker {address} has mprun {facts['mprun']}, and this is {here}; install the "
+                    "same version of mprun on every host"
+                )
+            else:
+                found = workers[address]
+                slots = int(found["resources"].get("mprun", found["nthreads"]))
+                if slots > 0:
+                    hosts.append(Host(self._client, next(self._numbers), address, facts, slots))
+        return hosts, refused
 
     async def close(self) -> None:
         """Disconnect, and end the cluster if it was started for the run."""

@@ -12,7 +12,7 @@ from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import LauncherError, UsageError
-from mprun.executors.base import ExecutorLost, Exited, NotStarted, Started
+from mprun.executors.base import ExecutorLost, Exited, HostChange, NotStarted, SlotsChange, Started
 from mprun.executors.dask import reports
 from mprun.launcher.channel import EngineChannel
 
@@ -141,6 +141,10 @@ class DaskExecutor:
                 found.append(self._remember(reports.unpack(*details)))
             elif kind == "lost":
                 found.append(self._unseen(*details))
+            elif kind == "host":
+                found.append(HostChange.from_tuple(details))
+            elif kind == "slots":
+                found.append(SlotsChange.from_tuple(details))
         return found
 
     def _remember(self, report: Report) -> Report:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from mprun.launcher.channel import AttemptKey
+
 # How long a relay waits for something to answer, in seconds, and what part of the timeout of hosts at most.
 ANSWER_SECONDS = 5.0
 ANSWERS_PER_TIMEOUT = 6
@@ -34,6 +36,12 @@ CALL_SECONDS = 10.0
 CALLS_PER_TIMEOUT = 3
 # Between two attempts to reach a relay, in seconds.
 RETRY_INTERVAL = 0.2
+# Between two attempts to reach the relay of a host that is lost, in seconds.
+LATE_INTERVAL = 1.0
+# For how long it is tried to, in seconds; longer if its relay may keep something for longer.
+LATE_SECONDS = 30.0
+# How long a worker may take to say whether it sees something of another one's agent, in seconds.
+GONE_SECONDS = 1.0
 # How much is sent in one call, in bytes, and answered: less while calls take too long.
 MAX_BYTES = 1 << 20
 MIN_BYTES = 1 << 14
@@ -64,11 +72,35 @@ class Host:
         self._timeout = self._call_seconds = CALL_SECONDS
         # How much is sent in one call, and answered.
         self._size = 1 << 16
-        self._heard = time.monotonic()
-        self.is_over = False
+        # When something last came from the agent, and when a reading of its clock did.
+        self._heard = self._read_at = time.monotonic()
+        # How much of its stream has been taken.
+        self._received = 0
+        # Whether it takes no further attempts; whether the attempts that it had have been given up.
+        self.is_over = self.is_given_up = False
+        # The attempts that have begun on it, once its launcher is lost and that is known.
+        self.begun: set[AttemptKey] | None = None
 
     def __str__(self) -> str:
         return f"{self.name} (worker {self.address})"
+
+    @property
+    def ends_at(self) -> float:
+        """When nothing of it runs any more, whatever has become of it, on this machine's monotonic clock."""
+        # The agent ends one interval after its timeout, and what it runs within another one.
+        return max(self._heard, self._read_at) + self._timeout + 2 * beat_interval(self._timeout)
+
+    async def sees_no_more_of(self, other: Host) -> bool:
+        """Whether this host is on the same machine as another one, of whose agent nothing is left there."""
+        machine = self.facts["processes"]
+        if machine is None or machine != other.facts["processes"]:
+            return False
+        try:
+            relay = self._client.rpc(self.address)
+            call = getattr(relay, OPERATION)(action="gone", key=other._key)
+            return bool(await asyncio.wait_for(call, GONE_SECONDS))
+        except (OSError, TimeoutError):
+            return False
 
     def send(self, *message: Any) -> None:
         """Queue a message to the agent."""
@@ -81,7 +113,10 @@ class Host:
         receive: Callable[[Host, list[tuple[Any, ...]]], None],
         lose: Callable[[Host, str], None],
     ) -> None:
-        """Start the agent, and exchange messages with it until it is over."""
+        """Start the agent, and exchange messages with it until it is over.
+
+        After a loss, `receive` gets what it has still to say.
+        """
         self._timeout = timeout
         self._call_seconds = min(CALL_SECONDS, timeout / CALLS_PER_TIMEOUT)
         try:
@@ -91,10 +126,31 @@ class Host:
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         if not self.is_over:
-            # What has lost its agent or its worker is being killed.
-            await asyncio.sleep(beat_interval(timeout))
             self.is_over = True
             lose(self, why or "its agent has ended")
+            await self._receive_late(receive)
+
+    async def _receive_late(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> None:
+        """Take what arrives after the loss, as long as the relay may keep it."""
+        deadline = time.monotonic() + max(LATE_SECONDS, 2 * self._timeout)
+        is_ended = False
+        while time.monotonic() < deadline:
+            try:
+                if not is_ended:
+                    await self._call("end")
+                    is_ended = True
+                answer = await self._call("receive", offset=self._received, wait=LATE_INTERVAL)
+            except (OSError, TimeoutError):
+                await asyncio.sleep(LATE_INTERVAL)
+                continue
+            if answer is None:
+                return
+            data, is_end = answer
+            self._received += len(data)
+            if messages := messages_of(self._decoder, data) if data else []:
+                receive(self, messages)
+            if is_end:
+                return
 
     async def _exchange(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
         """Exchange messages until one way of doing so is over; why that is."""
@@ -137,7 +193,6 @@ class Host:
 
     def _is_unheard(self) -> bool:
         """Whether the host is lost because nothing comes from it."""
-        # The agent ends one interval after its timeout, and what it runs within another one.
         return time.monotonic() - self._heard > self._timeout + 2 * beat_interval(self._timeout)
 
     async def _is_refused(self) -> bool:
@@ -183,14 +238,13 @@ class Host:
                 data = data[taken:]
 
     async def _receive_all(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> str:
-        offset = 0
         wait = min(ANSWER_SECONDS, self._timeout / ANSWERS_PER_TIMEOUT)
         while True:
-            answer, why = await self._call_until("receive", offset=offset, wait=wait)
+            answer, why = await self._call_until("receive", offset=self._received, wait=wait)
             if why:
                 return why
             data, is_end = answer
-            offset += len(data)
+            self._received += len(data)
             if data:
                 self._heard = time.monotonic()
                 if messages := messages_of(self._decoder, data):
@@ -206,6 +260,7 @@ class Host:
             with contextlib.suppress(OSError, TimeoutError):
                 reading = await self._call("clock")
                 if reading is not None:
+                    self._read_at = time.monotonic()
                     self.send("beat", reading)
 
     def note_clock(self, reading: float) -> None:

@@ -34,7 +34,8 @@ class Load:
     """
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
+        # How many it runs at once by itself, and its share of the slots of the run.
+        self.capacity = self.slots = slots
         self.unstarted: dict[AttemptKey, float] = {}
         self.running: dict[AttemptKey, bool] = {}
 
@@ -49,6 +50,8 @@ class Placement:
 
     def __init__(self) -> None:
         self.loads: dict[str, Load] = {}
+        # The loads of workers that are lost, until they are given up.
+        self._left: dict[str, Load] = {}
         # Where each attempt is that was placed and is not over.
         self.places: dict[AttemptKey, str] = {}
         self._queue: deque[AttemptKey] = deque()
@@ -64,15 +67,18 @@ class Placement:
         self._duration += _WEIGHT * (min(seconds, 10 * SHORT) - self._duration)
 
     def share(self, slots: dict[str, int], limit: int) -> None:
-        """Share the slots of a run among workers that have so many each; those that get none are not used."""
-        shares = dict.fromkeys(slots, 0)
+        """Share the slots of a run among workers that have so many each; any other one gets nothing more."""
+        shares = dict.fromkeys((*self.loads, *slots), 0)
         left = min(limit, sum(slots.values()))
         while left > 0:
             for name in slots:
                 if shares[name] < slots[name] and left > 0:
                     shares[name] += 1
                     left -= 1
-        self.loads = {name: Load(share) for name, share in shares.items() if share}
+        for name, share in shares.items():
+            if name not in self.loads:
+                self.loads[name] = Load(slots[name])
+            self.loads[name].slots = share
 
     def submit(self, key: AttemptKey, after: Sequence[AttemptKey], *, daemon: bool, now: float) -> str | None:
         """Take a request. With `after` it is placed at once, where those are; None if that is impossible.
@@ -95,11 +101,13 @@ class Placement:
 
     def take(self, now: float) -> Iterator[tuple[str, AttemptKey]]:
         """Place the requests for which there is room."""
-        while self._queue and self.loads:
+        while self._queue and (open_ones := [name for name, load in self.loads.items() if load.slots]):
             key = self._queue[0]
-            name = min(self.loads, key=lambda one: self.loads[one].taken / self.loads[one].slots)
+            name = min(open_ones, key=lambda one: self.loads[one].taken / self.loads[one].slots)
             load = self.loads[name]
-            ahead = AHEAD if self._duration < SHORT else 0
+            # With less than its capacity, its launcher would start them at once.
+            is_whole = load.slots == load.capacity
+            ahead = AHEAD if self._duration < SHORT and is_whole else 0
             if key not in self._daemons and load.taken >= load.slots * (1 + ahead):
                 return
             self._queue.popleft()
@@ -120,9 +128,12 @@ class Placement:
         self._daemons.discard(key)
         return True
 
+    def _load_of(self, name: str) -> Load:
+        return self.loads[name] if name in self.loads else self._left[name]
+
     def handle_started(self, key: AttemptKey) -> None:
         """An attempt has a process."""
-        load = self.loads[self.places[key]]
+        load = self._load_of(self.places[key])
         load.unstarted.pop(key, None)
         load.running[key] = key not in self._daemons
         self._held.discard(key)
@@ -130,7 +141,7 @@ class Placement:
 
     def handle_over(self, key: AttemptKey) -> None:
         """An attempt has ended, or was not started."""
-        load = self.loads[self.places.pop(key)]
+        load = self._load_of(self.places.pop(key))
         load.unstarted.pop(key, None)
         load.running.pop(key, None)
         for keys in (self._held, self._stolen, self._daemons):
@@ -166,9 +177,20 @@ class Placement:
         """Whether a request waits on a worker: it may have to be taken back."""
         return any(load.unstarted for load in self.loads.values())
 
+    def leave(self, name: str) -> None:
+        """A worker gets nothing more, and what it has is not over."""
+        if name in self.loads:
+            self._left[name] = self.loads.pop(name)
+
+    @property
+    def left_behind(self) -> int:
+        """How many slots are taken by what is not over on workers that have left."""
+        return sum(load.taken for load in self._left.values())
+
     def lose(self, name: str) -> tuple[list[AttemptKey], list[AttemptKey]]:
-        """A worker is gone: its attempts that were running, and those that were not known to be."""
-        load = self.loads.pop(name)
+        """A worker is given up: its attempts that were running, and those that were not known to be."""
+        self.leave(name)
+        load = self._left.pop(name)
         running, unstarted = list(load.running), list(load.unstarted)
         for key in (*running, *unstarted):
             del self.places[key]

@@ -29,6 +29,8 @@ _CHUNK_BYTES = 1 << 18
 # How often it is looked whether an agent has ended for whose output there is no room, in seconds.
 ROOM_SECONDS = 1.0
 # What an agent runs: not what is in the worker's working directory.
+# It and all that it starts can be told by this variable, which has the key.
+KEY_VARIABLE = "MPRUN_AGENT"
 _PROGRAM = "from mprun.executors.dask.agent import serve; serve({}, {})"
 
 # The relays of this worker, by a key that the bridge has made.
@@ -43,6 +45,8 @@ def install(dask_worker: Any) -> dict[str, Any]:
         "mprun": version("mprun"),
         "python": ".".join(map(str, sys.version_info[:3])),
         "boot_id": procfs.boot_id(),
+        # Whether what runs on one worker is seen on another one.
+        "processes": (procfs.boot_id(), procfs.pid_namespace()) if procfs.is_readable() else None,
     }
 
 
@@ -52,13 +56,24 @@ async def _handle(action: str, key: str, **details: Any) -> Any:
         if key not in _relays:
             _relays[key] = Relay(key, **details)
         return True
+    if action == "gone":
+        # Some ten milliseconds, which the event loop does not wait for.
+        return await asyncio.to_thread(_is_gone, key)
     relay = _relays.get(key)
     if relay is None:
         # The worker has been restarted under the same address.
         return None
     if action == "clock":
         return time.monotonic()
+    if action == "end":
+        return relay.end()
     return await (relay.send(**details) if action == "send" else relay.receive(**details))
+
+
+def _is_gone(key: str) -> bool:
+    """Whether nothing is left on this machine of an agent, by the variable that all it starts inherits."""
+    mark = f"{KEY_VARIABLE}={key}".encode()
+    return not any(mark in procfs.environment(pid) for pid in procfs.processes())
 
 
 class Relay:
@@ -77,7 +92,11 @@ class Relay:
         command = [sys.executable, "-P", "-c", _PROGRAM.format(descriptor, float(keep))]
         # In a session of its own: signals of the worker's terminal are not for it.
         self._process = subprocess.Popen(
-            command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, KEY_VARIABLE: key},
         )
         theirs.close()
         self._kept = bytearray()
@@ -107,9 +126,16 @@ class Relay:
         # It ends by itself now, which takes as long as its launcher.
         while self._process.poll() is None:
             await asyncio.sleep(0.05)
+        self._called = time.monotonic()
         while (left := self._called + self._keep - time.monotonic()) > 0:
             await asyncio.sleep(left)
         _relays.pop(self._key, None)
+
+    def end(self) -> bool:
+        """Kill the agent, which has been silent for too long: its launcher ends what it runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+        return True
 
     async def send(self, offset: int, data: bytes) -> int:
         """Pass on what the agent does not have yet; how much of it that has now, -1 if it takes nothing."""
