@@ -9,11 +9,18 @@ import multiprocessing
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def prepare(method: str, methods: set[str], modules: list[str], path: list[str]) -> int:
+
+def prepare(
+    method: str, methods: set[str], modules: list[str], path: list[str], pause: Callable[[float], None]
+) -> int:
     """Make `method` the default, and start the helpers of `methods`; the fork server's pid, else 0.
 
-    The fork server imports `modules`, and tasks more, by the import path `path`.
+    The fork server imports `modules`, and tasks more, by the import path `path`. `pause` is called with
+    seconds before a helper that could not be started is tried again.
     """
     multiprocessing.set_start_method(method, force=True)
     if "spawn" in methods:
@@ -23,11 +30,11 @@ def prepare(method: str, methods: set[str], modules: list[str], path: list[str])
         import mprun.launcher.spawn  # noqa: F401
         from mprun.launcher.helper_start import start_helper
 
-        start_helper(resource_tracker.ensure_running)
-    return _start_fork_server(modules, path) if "forkserver" in methods else 0
+        start_helper(resource_tracker.ensure_running, pause)
+    return _start_fork_server(modules, path, pause) if "forkserver" in methods else 0
 
 
-def _start_fork_server(modules: list[str], path: list[str]) -> int:
+def _start_fork_server(modules: list[str], path: list[str], pause: Callable[[float], None]) -> int:
     """Start the fork server, which imports these modules; its pid."""
     from multiprocessing import forkserver
 
@@ -36,7 +43,7 @@ def _start_fork_server(modules: list[str], path: list[str]) -> int:
 
     forkserver.set_forkserver_preload(["mprun.launcher.forkserver_preload"])
     os.environ.update({IMPORT_PATH: os.pathsep.join(path), MODULES: " ".join(modules)})
-    start_helper(forkserver.ensure_running)
+    start_helper(forkserver.ensure_running, pause)
     del os.environ[IMPORT_PATH], os.environ[MODULES]
     from mprun.launcher.spawn import fork_server_pid
 

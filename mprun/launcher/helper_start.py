@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from time import monotonic, sleep
+from time import monotonic
 
 from mprun.launcher.start_backoff import FIRST_DELAY, GIVE_UP_SECONDS, MAX_DELAY, RETRIED_ERRORS
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def start_helper(start: Callable[[], None]) -> None:
+def start_helper(start: Callable[[], None], pause: Callable[[float], None]) -> None:
     """Call `start`, and try again for GIVE_UP_SECONDS; then end this process, and say why.
 
     Raises OSError for any other reason than a lack of resources.
@@ -27,5 +27,5 @@ def start_helper(start: Callable[[], None]) -> None:
             if monotonic() > give_up:
                 os.write(2, f"error: cannot start multiprocessing's helpers: {error.strerror}\n".encode())
                 os._exit(1)
-        sleep(delay)
+        pause(delay)
         delay = min(2 * delay, MAX_DELAY)

@@ -15,7 +15,7 @@ import sys
 from os import close
 from select import EPOLLIN, EPOLLONESHOT
 from signal import SIGKILL
-from time import monotonic
+from time import monotonic, sleep
 
 from mprun import failpoints
 from mprun.failpoints import armed
@@ -219,9 +219,8 @@ class Launcher:
         loaded = preload.Preload(options)
         with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             errors = loaded.import_targets(calls, self._report_importing)
-            if not errors:
-                loaded.start_auxiliary()
         if not errors:
+            loaded.start_auxiliary(self._pause)
             self._fork_server, self._parents = loaded.fork_server, loaded.parents
             if IS_TRIED:
                 self._process = preload.make_process(self._method)
@@ -237,6 +236,10 @@ class Launcher:
         if self._children.fileno() is None and not procfs.is_readable():
             refused.append("/proc")
         self._engine.send(("prepared", os.getpid(), auxiliary.main_name(), errors, loaded.threads, refused))
+
+    def _pause(self, seconds: float) -> None:
+        with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
+            sleep(seconds)
 
     def _report_importing(self, number: int) -> None:
         """Report an import before it begins, so that the engine knows which one ended the launcher."""

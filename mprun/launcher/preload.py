@@ -71,8 +71,8 @@ class Preload:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return errors
 
-    def start_auxiliary(self) -> None:
-        """Start multiprocessing's helpers."""
+    def start_auxiliary(self, pause: Callable[[float], None]) -> None:
+        """Start multiprocessing's helpers; `pause` is called before each retry, with seconds."""
         method = self._options["start_method"]
         if {*self._options["methods"]} <= {"fork"}:
             worker.map_marks()
@@ -83,7 +83,9 @@ class Preload:
             end_marks.create()
         path = [*sys.path]
         with targets.without_job_path():
-            self.fork_server = auxiliary.prepare(method, set(self._options["methods"]), self._modules, path)
+            self.fork_server = auxiliary.prepare(
+                method, set(self._options["methods"]), self._modules, path, pause
+            )
         pid = os.getpid()
         self.parents = {"fork": pid, "spawn": pid, "forkserver": self.fork_server}
 
