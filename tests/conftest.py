@@ -87,10 +87,11 @@ ONCE = (
     # What the engine does with results, items, policies, probes and stops.
     "tests/process/test_capture",
     "tests/process/test_command_probes",
-    "tests/process/test_hosts",
+    "tests/process/test_host",
     "tests/process/test_items",
     "tests/process/test_late_matrix",
     "tests/process/test_late_types",
+    "tests/process/test_lost_hosts",
     "tests/process/test_many_tasks",
     "tests/process/test_order",
     "tests/process/test_pipelines",

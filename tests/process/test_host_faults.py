@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.cluster import Cluster
-from support.runs import alive, eventually, finish, mprun, start, write
+from support.runs import alive, eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -116,7 +116,9 @@ def pids_of(tmp_path):
     """The pids of each of two tasks and of its parent, once both run."""
     paths = [tmp_path / name for name in "ab"]
     eventually(lambda: all(path.exists() for path in paths), 40)
-    return [tuple(map(int, path.read_text().split())) for path in paths]
+    pids = [tuple(map(int, path.read_text().split())) for path in paths]
+    eventually(lambda: all(knows_start(tmp_path / "state", pid) for pid, _ in pids), 40)
+    return pids
 
 
 def test_order_is_that_of_the_engine_and_durations_are_those_of_the_host(place, options, tmp_path):

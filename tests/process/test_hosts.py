@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.cluster import Cluster
-from support.runs import alive, eventually, finish, mprun, start, write
+from support.runs import alive, eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -202,7 +202,9 @@ def hanging(place, options):
         started.append(process)
         eventually(lambda: all(path.exists() for path in paths.values()) or process.poll() is not None, 40)
         assert process.poll() is None, process.communicate()
-        return process, [tuple(map(int, path.read_text().split())) for path in paths.values()]
+        pids = [tuple(map(int, path.read_text().split())) for path in paths.values()]
+        eventually(lambda: all(knows_start(place / ".mprun", pid) for pid, _ in pids), 40)
+        return process, pids
 
     yield begin
     for process in started:
@@ -312,6 +314,7 @@ def test_a_run_that_has_lost_its_last_host_ends(place, cluster, options):
     )
     eventually(lambda: path.exists() or process.poll() is not None, 40)
     pids = tuple(map(int, path.read_text().split()))
+    eventually(lambda: knows_start(place / ".mprun", pids[0]), 40)
     for worker in cluster.workers.values():
         worker.kill()
     run = finish(process, place / ".mprun")

@@ -8,7 +8,7 @@ import textwrap
 import psutil
 import pytest
 from support.cluster import Cluster
-from support.runs import alive, eventually, finish, mprun, start, write
+from support.runs import alive, eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -108,7 +108,10 @@ def begin(place, cluster):
 def pids(process, path):
     eventually(lambda: path.exists() or process.poll() is not None, 40)
     assert process.poll() is None, process.communicate()
-    return tuple(map(int, path.read_text().split()))
+    pid, main = map(int, path.read_text().split())
+    # Else mprun does not know that it has begun.
+    eventually(lambda: knows_start(path.parent / ".mprun", pid), 40)
+    return pid, main
 
 
 def worker_of(main):

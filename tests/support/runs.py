@@ -130,6 +130,13 @@ def read_events(path):
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
+def knows_start(state_dir, pid):
+    """Whether the record of the newest run has the start of this process: a task can run before that."""
+    run = newest_run(state_dir)
+    events = complete_lines(Path(run.events)) if run else ()
+    return any(event["event"] == "task_started" and event["pid"] == pid for event in events)
+
+
 def complete_lines(path):
     """The objects of a file's complete lines, without torn ones."""
     found = []

@@ -39,6 +39,9 @@ class Monitor:
     def __init__(self):
         self.known = self.reading = self.done = False
 
+    def may_prove_late(self, ready):
+        return ready.kind == "log"
+
     def read_to_end(self, _key):
         self.reading = self.known
         return self.reading
