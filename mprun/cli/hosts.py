@@ -8,7 +8,7 @@ from mprun.diagnostics import quote
 from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.executors import by_name
 from mprun.executors.base import CLUSTER_OPTIONS
-from mprun.jobfile import locate
+from mprun.jobfile import host_needs, locate
 from mprun.scheduling.slots import with_slots
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     except Exception as error:
         # What a class of others does is for its author to mend.
         raise LauncherError(f"`--executor {name}` has failed: {type(error).__name__}: {error}") from error
+    resources = getattr(executor, "resources", None)
+    if resources is not None:
+        try:
+            host_needs.refuse_unmet(plan.tasks, resources)
+        except JobFileError:
+            executor.close()
+            raise
     if executor.slots is None:
         return plan, executor
     slots = min(limit, executor.slots) if limit else executor.slots
@@ -67,6 +74,9 @@ def _unsupported(plan: Plan, lacks: frozenset[str], executor: str) -> list[Diagn
             message = f"`artifacts` is not available with `--executor {executor}`"
             help = "return what is to be kept, or write it to a directory that all hosts share"
             diagnostic = locate.task_diagnostic(task, ("artifacts",), message, help, key=True)
+        elif task.host and "host" in lacks:
+            message = f"`host` is not available with `--executor {executor}`"
+            diagnostic = locate.task_diagnostic(task, ("host",), message, "use `--executor dask`", key=True)
         if diagnostic is not None:
             found.setdefault(id(task), diagnostic)
             if len(found) >= _MAX_DIAGNOSTICS:

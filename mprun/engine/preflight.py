@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import secrets
@@ -53,6 +54,11 @@ class ImportFailure(Exception):
 
 def send_request(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
     """Ask the executor to import and bind every target; `wait_for_reply` waits for the answer."""
+    if any(map(attrgetter("task.host"), plan.tasks)) and "host" in executor.unsupported:
+        # Few jobs have it.
+        from mprun.jobfile.host_needs import refuse_without_hosts
+
+        refuse_without_hosts(plan.tasks)
     executor.prepare(_prepare_request(plan, directory))
     executor.flush()
 

@@ -1,4 +1,4 @@
-"""Finds the tasks that refer to the result of a task."""
+"""Finds the tasks that refer to the result of a task, and says why they cannot receive it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from mprun.jobfile.resolution import Resolver
 from mprun.jobfile.task_builder import result_references
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mprun.engine.task_table import TaskTable
     from mprun.jobfile.references import Reference
+    from mprun.record.results import ResultProblem
     from mprun.scheduling.plan import Plan, PlannedTask
+
+
+def refusal(name: str, problem: ResultProblem, receivers: Sequence[str]) -> str:
+    """Why these tasks cannot receive the result of a task."""
+    first, *others = receivers
+    more = f" and {len(others)} other task{'s' if len(others) > 1 else ''}" if others else ""
+    return f"`{name}` returned {problem.what}, so `{first}`{more} cannot receive it; {problem.remedy}"
 
 
 class Receivers:

@@ -139,6 +139,7 @@ class TaskResolver:
             after=tuple(((before, which), seconds) for before, which, seconds in after),
             capture=int(task.capture is not None),
             artifacts=os.path.basename(self._directory.artifacts_of(planned.name)) if task.artifacts else "",
+            host=task.host,
         )
 
     def env(self, number: int, call: Call | Task) -> dict[str, str]:
@@ -210,7 +211,9 @@ class TaskResolver:
             return [] if planned.task.foreach is not None and outcome == Outcome.SUCCEEDED else None
         value, problem = self._read(planned.name, attempts)
         if problem is not None:
-            raise ReferenceProblem(_refusal(planned.name, problem, f"`{receiver}`"), reference)
+            from mprun.engine.receivers import refusal
+
+            raise ReferenceProblem(refusal(planned.name, problem, [receiver]), reference)
         return value
 
     def _read(self, name: str, attempts: int) -> tuple[Any, results.ResultProblem | None]:
@@ -230,23 +233,17 @@ class TaskResolver:
         outcome, attempts = self.ends[number]
         if outcome != Outcome.SUCCEEDED or planned.reused is not None or id(planned.task) in self._warned_of:
             return ""
-        if self._receivers is None:
-            # Few results need it.
-            from mprun.engine.receivers import Receivers
+        # Few results need it.
+        from mprun.engine.receivers import Receivers, refusal
 
+        if self._receivers is None:
             self._receivers = Receivers(self._plan, self._table)
         receivers = self._receivers.of(planned)
         problem = self._read(planned.name, attempts)[1] if receivers else None
         if problem is None:
             return ""
         self._warned_of.add(id(planned.task))
-        first, *others = receivers
-        more = f" and {len(others)} other task{'s' if len(others) > 1 else ''}" if others else ""
-        return _refusal(planned.name, problem, f"`{first}`{more}")
-
-
-def _refusal(name: str, problem: results.ResultProblem, receiver: str) -> str:
-    return f"`{name}` returned {problem.what}, so {receiver} cannot receive it; {problem.remedy}"
+        return refusal(planned.name, problem, receivers)
 
 
 def process_limits(limits: Limits | None) -> dict[str, Any] | None:

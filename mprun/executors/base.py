@@ -68,7 +68,8 @@ class StartRequest(Frozen):
     succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
     1 or 0, what a command prints on standard output goes into a result file, too.
     `artifacts` is the name of the directory of its task among the artifacts, "" if it has none; on this
-    machine its path is in `env`. `mprun.launcher.channel` defines in which order the other fields travel.
+    machine its path is in `env`. `host` is what its worker must have. `mprun.launcher.channel` defines in
+    which order the other fields travel.
     """
 
     key: AttemptKey
@@ -89,6 +90,7 @@ class StartRequest(Frozen):
     after: tuple[tuple[AttemptKey, float | None], ...] = ()
     capture: int = 0
     artifacts: str = ""
+    host: dict[str, float] | None = None
 
 
 class ProbeRequest(Frozen):
@@ -268,19 +270,20 @@ class SlotsChange(Frozen):
     reason: str = ""
 
 
-Report = (
-    Importing
-    | PrepareReply
-    | Started
-    | NotStarted
-    | StartCancelled
-    | Suspended
-    | Exited
-    | Probed
-    | ExecutorLost
-    | HostChange
-    | SlotsChange
-)
+if TYPE_CHECKING:
+    Report = (
+        Importing
+        | PrepareReply
+        | Started
+        | NotStarted
+        | StartCancelled
+        | Suspended
+        | Exited
+        | Probed
+        | ExecutorLost
+        | HostChange
+        | SlotsChange
+    )
 
 
 class Executor(Protocol):
@@ -290,6 +293,8 @@ class Executor(Protocol):
     ways itself: on its own machine.
     """
 
+    # Those of `mprun.executors.by_name.FEATURES` that it lacks.
+    unsupported: frozenset[str]
     probe_kinds: frozenset[str]
 
     def fileno(self) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a job can ask for and an executor may lack, by its place in a task.
-FEATURES = ("ready.tcp", "ready.http", "ready.file", "artifacts")
+FEATURES = ("ready.tcp", "ready.http", "ready.file", "artifacts", "host")
 
 
 class NamedExecutor(Executor, Protocol):
@@ -26,10 +26,10 @@ class NamedExecutor(Executor, Protocol):
     `CLUSTER_OPTIONS` and `max_parallel`, None if not given, and `host_timeout` in seconds): it raises
     UsageError if it cannot be made with them, and does not block. `unsupported` are the `FEATURES` that it
     lacks: a job that asks for one is refused. `slots` is how many attempts it runs at once, once `wait` has
-    returned; None if the job says it alone.
+    returned; None if the job says it alone. An executor whose workers have resources for `host` may have
+    `resources` then: the name of each worker, with how much it has of each.
     """
 
-    unsupported: frozenset[str]
     slots: int | None
 
     def __init__(self, options: Mapping[str, Any]) -> None: ...

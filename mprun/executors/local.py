@@ -44,6 +44,7 @@ class LocalExecutor:
     If the launcher dies, `subreaper` kills what it leaves behind.
     """
 
+    unsupported = frozenset(("host",))
     probe_kinds = frozenset(("command",))
 
     def __init__(self, pid: int, sock: socket, subreaper: Subreaper) -> None:

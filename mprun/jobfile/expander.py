@@ -234,6 +234,10 @@ class Expander:
         )
         if "ready" in self._early:
             task = task.replace(ready=_some_ready(self._early["ready"]))
+        if "host" in self._early:
+            from mprun.jobfile.host_needs import some_needs
+
+            task = task.replace(host=some_needs(self._early["host"]))
         self._check(task, ())
         return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 

@@ -154,7 +154,7 @@ class Task(Frozen):
     `position` is its number in the file, from 1, as multiprocessing counts processes.
     `timeout` is in seconds, for one attempt; None is unlimited. `start_method` is None
     for that of the job, and so is `flaky`, one of FLAKY_POLICIES. `resources` are the tokens that it
-    holds while it runs.
+    holds while it runs, `host` what its worker must have.
 
     `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`. With
     `artifacts`, it has a directory in the record.
@@ -187,6 +187,7 @@ class Task(Frozen):
     ready: Ready | None = None
     capture: str | None = None
     resources: dict[str, int]
+    host: dict[str, float] | None = None
     limits: Limits | None = None
     allow_failure: bool = False
     flaky: str | None = None

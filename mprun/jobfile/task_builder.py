@@ -158,6 +158,7 @@ def build_task(
         ready=_ready(keys.get("ready")) if keys.get("daemon") else None,
         capture=keys.get("capture") if "command" in keys else None,
         resources=keys.get("resources") or _NOTHING,
+        host=keys.get("host"),
         limits=_limits(keys.get("limits")),
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
         flaky=keys.get("flaky") or inherited.flaky,

@@ -1,5 +1,6 @@
 """The options of `--executor dask`, and what it refuses before it looks for a cluster."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,7 @@ def test_what_an_executor_lacks_is_refused_at_its_place(tmp_path):
             tasks:
               - {name: web, command: [sleep, "9"], daemon: true, ready: {tcp: 80}}
               - {name: kept, command: [echo], artifacts: true}
+              - {name: fast, command: [echo], host: {gpu: 1}}
         """,
     )
     name = "support.other_executors:Two"
@@ -55,3 +57,40 @@ def test_what_an_executor_lacks_is_refused_at_its_place(tmp_path):
     assert "job.yaml:3:" in run.stderr
     assert f"`artifacts` is not available with `--executor {name}`" in run.stderr
     assert "job.yaml:4:" in run.stderr
+    assert f"`host` is not available with `--executor {name}`" in run.stderr
+    assert "job.yaml:5:" in run.stderr
+
+
+def test_what_a_task_needs_of_a_worker_is_refused_on_this_machine(tmp_path):
+    write(
+        tmp_path,
+        job="""
+            defaults: {host: {gpu: 1}}
+            tasks:
+              - {name: one, command: [touch, started], host: {}}
+              - {name: two, command: [touch, started], host: {gpu: 0.5}, matrix: {n: [1, 2]}}
+              - {name: three, command: [touch, started]}
+              - name: late
+                command: [touch, started]
+                foreach: ${tasks.one.result}
+                host: {gpu: "${item}", disk: 1}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 2
+    # Once for all instances, and for the `defaults` at their place.
+    assert run.stderr.count("`host` needs `--executor dask`") == 3
+    assert "job.yaml:10:" in run.stderr
+    assert "job.yaml:5:" in run.stderr
+    assert "job.yaml:2:" in run.stderr
+    assert "add this option, or remove `host`" in run.stderr
+    assert not (tmp_path / "started").exists()
+    assert mprun("validate", "job.yaml", cwd=tmp_path).code == 0
+    plan = json.loads(mprun("plan", "job.yaml", "--json", cwd=tmp_path).stdout)
+    assert [task["host"] for task in plan["tasks"]] == [
+        {},
+        {"gpu": 0.5},
+        {"gpu": 0.5},
+        {"gpu": 1},
+        {"gpu": 0, "disk": 1},
+    ]

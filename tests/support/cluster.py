@@ -26,12 +26,13 @@ async def serve():
 asyncio.run(serve())
 """
 WORKER = """
-import asyncio, sys
+import asyncio, json, sys
 from distributed import Worker
 async def serve():
     worker = await Worker(
         scheduler_file=sys.argv[1], host=sys.argv[2], nthreads=int(sys.argv[3]), name=sys.argv[4],
         local_directory=sys.argv[5], dashboard=False, memory_limit=0,
+        resources=json.loads(sys.argv[6]),
     )
     open(sys.argv[5] + ".ready", "w").close()
     await worker.finished()
@@ -65,10 +66,11 @@ class Cluster:
             env={**self._env, **(env or {})},
         )
 
-    def add_worker(self, name, threads=1, *, env=None, host="127.0.0.1", within=()):
+    def add_worker(self, name, threads=1, *, env=None, host="127.0.0.1", within=(), resources=None):
         """Start a worker, with more variables for it alone, on the scheduler's machine or another one."""
         (self.directory / f"{name}.ready").unlink(missing_ok=True)
-        process = self._start(WORKER, host, threads, name, self.directory / name, env=env, within=within)
+        own = (threads, name, self.directory / name, json.dumps(resources or {}))
+        process = self._start(WORKER, host, *own, env=env, within=within)
         self.workers[name] = process
         return process
 

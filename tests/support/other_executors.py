@@ -8,7 +8,7 @@ from mprun.executors.new_launcher import start_launcher
 class Two(LocalExecutor):
     """Runs two attempts at once, on this machine."""
 
-    unsupported = frozenset({"ready.tcp", "artifacts"})
+    unsupported = frozenset({"ready.tcp", "artifacts", "host"})
     slots = None
 
     def __init__(self, options):

@@ -136,7 +136,7 @@ def test_an_exit_proves_success_with_code_0_in_time_and_unasked(exit_code, more,
 
 
 # What only an executor on other hosts reads, before a launcher gets the request.
-BEFORE_THE_LAUNCHER = {"artifacts"}
+BEFORE_THE_LAUNCHER = {"artifacts", "host"}
 
 
 def start_request(**fields):

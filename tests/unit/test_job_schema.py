@@ -87,6 +87,7 @@ tasks:
     start_method: spawn
     tags: [a, b]
     resources: {db: 1}
+    host: {gpu: 1, disk: 0.5}
     limits: {memory: 1GB, cpu_time: 1m, open_files: 64, nice: 5, cpus: [0, 1], log: 100MB}
     expect: {result: {rows: 3}, exit_code: [0, 75], output: done, max_seconds: 2.5, max_rss: 200MB, raises: E}
     allow_failure: true

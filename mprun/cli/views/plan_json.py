@@ -143,6 +143,7 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
         "ready": _fields(task.ready),
         "capture": task.capture,
         "resources": task.resources,
+        "host": task.host or {},
         "limits": _fields(task.limits),
         "expect": _expect(task.expect, result),
         "allow_failure": task.allow_failure,

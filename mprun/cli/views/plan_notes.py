@@ -38,6 +38,10 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
         yield f"after {_some([_dependency(one, planned, plan) for one in task.depends_on])}"
     if task.resources:
         yield f"holds {_some([f'{name}:{number}' for name, number in task.resources.items()])}"
+    if task.host:
+        # Without a number, each instance has its own.
+        needed = [f"{name}:{number:g}" if number else name for name, number in task.host.items()]
+        yield f"needs a host with {_some(needed)}"
     if task.ready is not None:
         yield _ready(task.ready)
     yield from _end_notes(task)

@@ -27,7 +27,6 @@ from mprun.executors.base import (
     PrepareRequest,
     Probed,
     ProbeRequest,
-    Report,
     Started,
     StartRequest,
 )
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import NoReturn
 
+    from mprun.executors.base import Report
     from mprun.executors.local import LocalExecutor
     from mprun.launcher.channel import AttemptKey
 

@@ -20,6 +20,7 @@ from mprun.executors.dask.membership import Membership
 from mprun.executors.dask.placement import STEAL_AFTER, Placement
 from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.run_files import RunFiles
+from mprun.executors.dask.unmet_needs import UnmetNeeds
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Bridge:
         self._artifacts_errors: dict[AttemptKey, str] = {}
         # Where the last attempts that have ended were.
         self._ended_at: dict[AttemptKey, str] = {}
+        self._unmet = UnmetNeeds(self._placement, self)
         self._suspending: set[str] = set()
         # What has been reported and not been sent.
         self._unsent: list[tuple[Any, ...]] = []
@@ -109,11 +111,13 @@ class Bridge:
 
     async def _open(self, options: dict[str, Any]) -> None:
         try:
-            slots = await self._members.open(options)
+            await self._members.open(options)
         except Refused as refused:
             self._send("refused", str(refused))
         else:
-            self._send("opened", slots)
+            hosts = self._members.hosts.values()
+            resources = [(str(host), dict(host.resources)) for host in hosts]
+            self._send("opened", sum(host.slots for host in hosts), resources)
 
     def tell(self, change: str, host: str, **facts: Any) -> None:
         """Tell the engine of a host; see `mprun.executors.base.HostChange`."""
@@ -143,7 +147,8 @@ class Bridge:
             self._with_artifacts.add(key)
         after = [each for each, _ in request[reports.AFTER]]
         daemon = request[reports.DAEMON]
-        place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic())
+        needs = request[reports.HOST]
+        place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic(), needs=needs)
         if place is None:
             self._cancelled(key)
         elif place:
@@ -152,6 +157,12 @@ class Bridge:
     def _cancelled(self, key: AttemptKey) -> None:
         self._forget(key)
         self.report(base.StartCancelled(key=key, clock=time.monotonic()))
+
+    def refuse(self, key: AttemptKey, why: str) -> None:
+        """Report that a request that is not placed cannot be carried out."""
+        self._placement.withdraw(key)
+        self._forget(key)
+        self.report(base.NotStarted(key=key, clock=time.monotonic(), message=why))
 
     def _forget(self, key: AttemptKey) -> None:
         self._requests.pop(key, None)
@@ -206,6 +217,7 @@ class Bridge:
             self._members.hosts[name].send("cancel", key)
         if self._look is None and self._placement.waits:
             self._look = asyncio.get_running_loop().call_later(STEAL_AFTER, self._look_again)
+        self._unmet.look(now, self._members.timeout)
 
     def _look_again(self) -> None:
         self._look = None

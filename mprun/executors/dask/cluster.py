@@ -110,10 +110,9 @@ class Cluster:
                     "same version of mprun on every host"
                 )
             else:
-                found = workers[address]
-                slots = int(found["resources"].get("mprun", found["nthreads"]))
-                if slots > 0:
-                    hosts.append(Host(self._client, next(self._numbers), address, facts, slots))
+                host = Host(self._client, next(self._numbers), address, facts, workers[address])
+                if host.slots > 0:
+                    hosts.append(host)
         return hosts, refused
 
     async def close(self) -> None:

@@ -63,6 +63,7 @@ class DaskExecutor:
         theirs.close()
         self._channel = EngineChannel(ours)
         self.slots: int | None = 0
+        self.resources: list[tuple[str, dict[str, float]]] = []
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
         self._send("open", dict(options))
@@ -80,7 +81,7 @@ class DaskExecutor:
                     self.close()
                     raise UsageError(details[0])
                 if kind == "opened":
-                    self.slots = details[0]
+                    self.slots, self.resources = details
                     return
         self.close(kill=True)
         raise UsageError(f"dask took longer than {OPEN_SECONDS:g}s to answer")
@@ -98,6 +99,9 @@ class DaskExecutor:
         self._send("prepare", request.to_tuple())
 
     def start(self, request: StartRequest) -> None:
+        if request.host:
+            # A mapping of the job file, which has marks.
+            request = request.replace(host=dict(request.host))
         self._send("start", request.to_tuple())
 
     def cancel(self, key: AttemptKey) -> None:

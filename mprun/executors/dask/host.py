@@ -50,15 +50,19 @@ MIN_BYTES = 1 << 14
 class Host:
     """One worker of a run; `name` is its host's, `slots` how many attempts it runs at once.
 
-    `receive` gets each message, `lose` once why the host is lost.
+    `resources` is how much it has of what tasks can ask for by `host`. `receive` gets each message, `lose`
+    once why the host is lost. `found` is what the scheduler says of the worker.
     """
 
-    def __init__(self, client: Client, number: int, address: str, facts: dict[str, Any], slots: int) -> None:
+    def __init__(
+        self, client: Client, number: int, address: str, facts: dict[str, Any], found: dict[str, Any]
+    ) -> None:
         self.number = number
         self.address = address
         self.name: str = facts["host"]
         self.facts = facts
-        self.slots = slots
+        self.resources: dict[str, float] = found["resources"]
+        self.slots = int(self.resources.get("mprun", found["nthreads"]))
         # The agent's pid and the launcher's, once they are known.
         self.main_pid = 0
         self.modules: dict[str, str] = {}

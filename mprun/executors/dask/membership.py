@@ -55,7 +55,7 @@ class Membership:
         self._cluster = cluster
         self._placement = placement
         self._owner = owner
-        self._timeout = 0.0
+        self.timeout = 0.0
         self._limit: int | None = None
         self._request: PrepareRequest | None = None
         # The first answers, until there are all, and who has answered well, with whether it is in use.
@@ -75,19 +75,19 @@ class Membership:
 
     # ---- the beginning
 
-    async def open(self, options: dict[str, Any]) -> int:
-        """Connect, and use the workers that are there; how many slots they have. Raises Refused."""
-        self._timeout = options["host_timeout"]
+    async def open(self, options: dict[str, Any]) -> None:
+        """Connect, and use the workers that are there. Raises Refused."""
+        self.timeout = options["host_timeout"]
         self._limit = options["max_parallel"]
         await self._cluster.connect(options)
         for host in await self._cluster.first_hosts():
             self._add(host)
-        return sum(host.slots for host in self.hosts.values())
 
     def _add(self, host: Host) -> None:
         self.hosts[str(host.number)] = host
+        self._placement.resources[str(host.number)] = host.resources
         self._joins[host.address] = self._joins.get(host.address, 0) + 1
-        self._owner.spawn(host.run(self._timeout, self._owner.receive, self.lose))
+        self._owner.spawn(host.run(self.timeout, self._owner.receive, self.lose))
 
     def prepare(self, request: PrepareRequest) -> None:
         """Have the hosts import the targets."""
@@ -254,9 +254,9 @@ class Membership:
         self._owner.give_up(host, why)
         self._tell_slots()
         if is_last and not self._members:
-            self._owner.tell_slots(0, f"no host is left; waiting {self._timeout:g}s for another one")
+            self._owner.tell_slots(0, f"no host is left; waiting {self.timeout:g}s for another one")
             loop = asyncio.get_running_loop()
-            self._alone = loop.call_later(self._timeout, self._end_alone, host, why)
+            self._alone = loop.call_later(self.timeout, self._end_alone, host, why)
 
     async def _has_scheduler(self) -> bool:
         try:

@@ -29,8 +29,8 @@ STARTED_HOST = base.Started._fields.index("host")
 DURATION = base.Exited._fields.index("duration")
 LOG_ERROR, ARTIFACTS_ERROR = map(base.Exited._fields.index, ("log_error", "artifacts_error"))
 # and of requests.
-REQUEST_KEY, LOG, AFTER, DAEMON, ARTIFACTS = map(
-    base.StartRequest._fields.index, ("key", "log", "after", "daemon", "artifacts")
+REQUEST_KEY, LOG, AFTER, DAEMON, ARTIFACTS, HOST = map(
+    base.StartRequest._fields.index, ("key", "log", "after", "daemon", "artifacts", "host")
 )
 
 

@@ -21,6 +21,7 @@ SYNONYMS = {
     "flaky": ("fail_on_flaky", "flaky_result", "on_flaky", "flakes"),
     "foreach": ("loop", "with_items", "map", "for", "each", "for_each"),
     "grace": ("grace_period", "kill_after", "kill_timeout"),
+    "host": ("worker_resources", "node", "node_selector", "requirements", "runs_on"),
     "http": ("url", "https"),
     "join": ("wait", "join_order", "wait_for", "order"),
     "kwargs": ("keywords", "keyword_arguments", "kwds", "parameters", "params", "options"),
