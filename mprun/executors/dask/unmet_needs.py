@@ -46,7 +46,7 @@ class UnmetNeeds:
             if now - self._hopeless[key] >= timeout:
                 del self._hopeless[key]
                 needed = amounts(dict(self._placement.needs_of(key)))
-                self._owner.refuse(key, f"no host has {needed} any more, nor had for {timeout:g}s")
+                self._owner.refuse(key, f"no host has had {needed} for {timeout:g}s")
         if self._hopeless and self._look is None:
             left = min(self._hopeless.values()) + timeout - now
             # A little later, so that it is due by then.
