@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from typing import TYPE_CHECKING
 
 from mprun import api
@@ -11,6 +10,7 @@ from mprun.cli.job import read_recorded_job
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.record.relocate import relocated
 from mprun.record.resume import file_changes
+from mprun.reporters.task_places import present_directory
 
 if TYPE_CHECKING:
     from mprun.record.run_state import RunState
@@ -31,7 +31,7 @@ def read_plan(state: RunState) -> Plan | None:
     """
     if state.started is None:
         return None
-    started = relocated(state.started, os.getcwd())
+    started = relocated(state.started, present_directory(state))
     if started.file == STANDARD_INPUT_PATH:
         return None
     if max(len(state.tasks), started.tasks) > _MAX_TASKS:

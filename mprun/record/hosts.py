@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mprun.record.events import RunStarted
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 def several_hosts(started: RunStarted | None) -> tuple[str, ...]:
     """The names of the hosts of a run, each once; none if it is on one host alone."""
-    listed = started.hosts if started is not None else None
     # A hostile record has whatever it likes there.
-    names = dict.fromkeys(name for one in listed or () if isinstance(name := one.get("host"), str))
+    listed: Any = started.hosts if started is not None else None
+    names = dict.fromkeys(
+        one["host"] for one in listed or () if isinstance(one, dict) and isinstance(one.get("host"), str)
+    )
     return tuple(names) if len(names) > 1 else ()
 
 

@@ -188,7 +188,9 @@ def _all_events(
     widest = max((shard.started for shard in shards), key=lambda started: started.at_once)
     yield here.replace(
         run=run,
-        state_dir=first.state_dir if here is first else state_dir,
+        # Where the paths that it names are.
+        state_dir=first.state_dir if here is first and first.cwd != os.getcwd() else state_dir,
+        hosts=_hosts(shards),
         host=", ".join(hosts),
         format=events.FORMAT,
         tasks=len(names),
@@ -213,6 +215,19 @@ def _all_events(
             event = event.replace(position=joined, of=max(of, joined))
         yield event.replace(run=run)
     yield finished
+
+
+def _hosts(shards: Sequence[ShardRun]) -> tuple[dict[str, Any], ...] | None:
+    """The hosts of all shards, with the machine of each that ran on one; None if each of them did."""
+    if not any(shard.started.hosts for shard in shards):
+        return None
+    found: list[dict[str, Any]] = []
+    for shard in shards:
+        started = shard.started
+        alone = {"host": started.host, "worker": "", "main_pid": started.main_pid}
+        alone |= {"slots": started.max_parallel, "boot_id": started.boot_id}
+        found += started.hosts or (alone,)
+    return tuple(found)
 
 
 def _is_joined(shard: ShardRun, end: _End) -> bool:

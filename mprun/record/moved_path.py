@@ -34,7 +34,7 @@ def path_here(path: Any, recorded: object, state_dir: str) -> Any:
 
 def was_copied(recorded: object, state_dir: str) -> bool:
     """Whether a record in a state directory says that it was written in another one, as for `path_here`."""
-    return isinstance(recorded, str) and not _is_same(recorded, state_dir)
+    return isinstance(recorded, str) and recorded.startswith("/") and not _is_same(recorded, state_dir)
 
 
 def started_here(started: RunStarted, state_dir: str) -> RunStarted:
@@ -71,4 +71,8 @@ def path_in(new: str, path: str, old: str) -> str:
 @lru_cache(maxsize=64)
 def _is_same(one: str, other: str) -> bool:
     """Whether two paths are those of one directory, also by a link."""
-    return one == other or os.path.realpath(one) == os.path.realpath(other)
+    try:
+        return one == other or os.path.realpath(one) == os.path.realpath(other)
+    except ValueError:
+        # A record may have any text in place of a path: so it does not say that it was copied.
+        return True

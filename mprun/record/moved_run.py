@@ -10,7 +10,7 @@ from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
-from mprun.record.moved_path import path_in
+from mprun.record.moved_path import path_here, path_in, state_dir_of
 from mprun.record.packed_path import packed_in, was_packed, write_origin
 from mprun.record.packed_run import RUNS, NotUnpacked, at_the_end, unpack
 from mprun.record.resume import content_hash
@@ -97,6 +97,10 @@ def _remove_abandoned(state: Folder) -> None:
 def is_where_it_was(directory: RunDirectory, started: RunStarted) -> bool:
     """Whether only the record of a run was moved: its job file is where it was, and not in this directory."""
     if was_packed(directory) or started.cwd is None or content_hash(started.file) is None:
+        return False
+    copied = path_here(started.file, started.state_dir, state_dir_of(directory))
+    if copied != started.file and content_hash(copied) is not None:
+        # The project was copied with it: what is in the other one is not meant.
         return False
     try:
         return content_hash(path_in(os.getcwd(), started.file, started.cwd)) is None

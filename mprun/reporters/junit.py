@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # The end of a log that is shown, in bytes; of all logs together; and of each once that is used up.
 MAX_OUTPUT, MAX_OUTPUT_OF_ALL, MIN_OUTPUT = 64 << 10, 16 << 20, 1 << 10
+# What marks the place of the cases of a suite.
+_CASES = "cases"
 # Of so many cases elements are kept at the same time.
 _CASES_AT_ONCE = 500
 # Characters of a message, which readers show in one line, and of a name.
@@ -148,11 +150,12 @@ class _Document:
             suite = suite_of(self._job, name)
             self._suite(suite).add(self._case(task, suite))
         document = xunit2.JUnitXml(_line(self._job))
-        # Where its cases are to be; nothing else in it is a case.
-        mark = xunit2.TestCase("cases")
+        # Where the cases of a suite are to be; nothing else in it is a case.
+        mark = xunit2.TestCase(_CASES)
         for one in self._suites.values():
             element = one.complete()
-            element.append(mark)
+            # One for each suite: with lxml, which junitparser uses if it is there, an element has one place.
+            element.append(xunit2.TestCase(_CASES))
             document.append(element)
         _count_suites(document)
         if state.finished is not None:

@@ -171,3 +171,46 @@ def test_a_state_directory_has_two_names(agents, tmp_path):
         cwd=first,
     )
     assert (done.code, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("state_dir", ["/x\0y", "/\ud800", "", "elsewhere", 7, ["/a"], "/no/such"])
+def test_a_record_may_name_any_state_directory(agents, state_dir):
+    place = agents[0]
+    record = newest_run(place / ".mprun").events
+    first, *others = read_events(record)
+    lines = [{**first, "state_dir": state_dir}, *others]
+    with open(record, "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    for command in (
+        ["plan", "jobs/job.yaml", "--partition", "time:1/2"],
+        ["flaky"],
+        ["report", "-o", "report.html"],
+        ["show"],
+        ["jobs/job.yaml"],
+    ):
+        done = mprun(*command, cwd=place)
+        assert (done.code, "internal error" in done.stderr) == (0, False), done.stderr
+    assert mprun("resume", cwd=place).code in (0, 2)
+
+
+def test_a_copied_project_is_not_resumed_in_the_other_one(agents):
+    first, second = agents
+    (first / "fail").touch()
+    run(first, code=1)
+    copy(first, second)
+    (second / "jobs" / "deep").mkdir()
+    done = mprun("resume", "--state-dir", "../../.mprun", cwd=second / "jobs" / "deep")
+    assert done.code == 2, done.stderr
+    assert str(first) not in done.stderr.replace(str(first) + "`", "")
+    assert len(list((first / ".mprun" / "runs").glob("2*"))) == 2
+
+
+def test_merged_shards_of_other_depths_are_runs_of_the_job_file(agents):
+    place = agents[0]
+    for number in (1, 2):
+        run(place, "--partition", f"slice:{number}/2", state_dir=place / "shards" / str(number))
+    merged = mprun("merge", "shards/1", "shards/2", cwd=place)
+    assert merged.code == 0, merged.stderr
+    compared = mprun("compare", cwd=place)
+    assert "of the same job file" not in compared.stderr
+    assert compared.code == 0, compared.stdout

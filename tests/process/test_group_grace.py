@@ -58,7 +58,9 @@ def pid_of_server(directory):
 
 def leader_has_ended(run, task="server"):
     """Wait until the process of the task has ended; it may not be reaped yet."""
-    (pid,) = [e["pid"] for e in run.events() if e["event"] == "task_started" and e["task"] == task]
+    (pid,) = eventually(
+        lambda: [e["pid"] for e in run.events() if e["event"] == "task_started" and e["task"] == task]
+    )
     eventually(lambda: not alive(pid))
 
 

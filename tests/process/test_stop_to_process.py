@@ -160,6 +160,7 @@ def test_a_suspended_process_gets_the_signal(go, tmp_path):
     """Its children stay suspended until it has ended."""
     run = go(TARGET, WARM)
     up(tmp_path)
+    run.until("task_started")
     (pid,) = [event["pid"] for event in run.events() if event["event"] == "task_started"]
     os.kill(pid, signal.SIGSTOP)
     run.engine.send_signal(signal.SIGTERM)
