@@ -22,6 +22,8 @@ from mprun.executors.dask.agent import PIECE_BYTES, Agent, LogTail
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
+from mprun.executors.dask.membership import Membership
+from mprun.executors.dask.placement import Placement
 from mprun.executors.dask.run_files import RunFiles
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
@@ -384,3 +386,97 @@ def test_processes_of_an_agent_are_seen_until_the_last_one_has_ended():
         (left,) = pids - {one.pid}
         os.kill(left, 9)
     eventually(lambda: relay._is_gone(key))
+
+
+@pytest.mark.parametrize("name", ["../victim", "/victim", "..", ".", "", "a/../../victim", "a\0b"])
+def test_what_a_host_names_stays_below_the_directories_of_the_run(folders, tmp_path, name):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "artifacts").mkdir()
+    files = RunFiles(folders)
+    files.begin(name)
+    files.append(name, b"theirs")
+    assert files.end(name)
+    files.write_result(0, name, b"theirs", is_last=True)
+    files.write_result(0, "a.1.json", b"1", is_last=True)
+    assert (tmp_path / "results" / "a.1.json").read_bytes() == b"1"
+    files.add_artifact((0, 1), (name,), b"theirs")
+    files.add_artifact((0, 1), ("..", "..", "victim"), b"theirs")
+    assert files.end_artifacts((0, 1), "task", "")
+    files.add_artifact((0, 2), ("fine",), b"theirs")
+    assert files.end_artifacts((0, 2), name, "")
+    assert (tmp_path / "victim").read_text() == "mine"
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"victim", "results/a.1.json"} | {one for one in found if "/.part-" in one}
+
+
+class Owner:
+    """In place of the bridge: what it is told."""
+
+    def __init__(self):
+        self.told, self.slots, self.spawned = [], [], []
+
+    def tell(self, change, host, **_):
+        self.told.append(change)
+
+    def tell_slots(self, more, reason=""):
+        self.slots.append(more)
+
+    def spawn(self, work):
+        work.close()
+        self.spawned.append(work)
+
+    def place(self):
+        pass
+
+
+class Worker(SimpleNamespace):
+    """In place of a host, with two slots."""
+
+    def __init__(self, number):
+        super().__init__(number=number, name=f"host-{number}", address=f"tcp://{number}", slots=2)
+        self.facts, self.modules, self.resources = {"python": HERE, "boot_id": None}, {}, {}
+        self.is_over = self.is_given_up = False
+        self.sent = []
+
+    def send(self, *message):
+        self.sent.append(message)
+
+
+@pytest.fixture
+def members():
+    found = Membership(None, Placement(), Owner())
+    found._request, found._reference = object(), Worker(0)
+    for number in (0, 1):
+        found.hosts[str(number)] = Worker(number)
+    found._members = {"0": True}
+    found._told_slots = found.slots
+    return found
+
+
+REPLY = SimpleNamespace(pid=7, errors=(), differences=())
+
+
+def test_a_host_that_was_lost_before_it_was_ready_does_not_join(members):
+    late = members.hosts["1"]
+    members.lose(late, "cut off")
+    members.handle_prepared(late, REPLY)
+    assert (members._owner.told, members.slots) == ([], 2)
+    assert late.is_given_up
+
+
+def test_a_host_that_joins_a_suspended_run_is_suspended_before_it_is_used(members):
+    members.is_suspended = True
+    members.handle_prepared(members.hosts["1"], REPLY)
+    assert members._owner.told == ["joined"]
+    assert members.hosts["1"].sent == [("suspend",)]
+
+
+def test_the_slots_of_a_lost_host_are_there_until_its_attempts_are_given_up(members):
+    members.handle_prepared(members.hosts["1"], REPLY)
+    assert (members._owner.slots, members.slots) == ([2], 4)
+    members.lose(members.hosts["1"], "cut off")
+    members._tell_slots()
+    assert (members._owner.slots, members.slots) == ([2], 4)
+    members._leaving.discard("1")
+    members._tell_slots()
+    assert (members._owner.slots, members.slots) == ([2, -2], 2)

@@ -53,6 +53,12 @@ def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, bytes |
         os.close(folder)
 
 
+def require_name(name: str) -> None:
+    """Raise OSError for what would be a path to elsewhere: a host has named it."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise OSError(f"a host has sent {name!r} as the name of a file")
+
+
 class ArrivingArtifacts:
     """What has arrived of one attempt, in a directory beside those of the tasks, until it is complete.
 
@@ -78,6 +84,8 @@ class ArrivingArtifacts:
         if self.error:
             return
         try:
+            for name in path:
+                require_name(name)
             folder = _open(self._artifacts, (self._part, *path[:-1]))
             try:
                 if data is None:
@@ -95,13 +103,15 @@ class ArrivingArtifacts:
         if self.error:
             return
         try:
+            require_name(task)
             _move(self._artifacts, self._part, self._artifacts, task)
         except OSError as error:
             self._fail(error)
 
     def remove(self) -> None:
         """Remove what is left of it."""
-        with contextlib.suppress(FileNotFoundError):
+        # What cannot be removed has a name that no task has.
+        with contextlib.suppress(OSError):
             shutil.rmtree(self._part, dir_fd=self._artifacts)
 
 

@@ -86,7 +86,13 @@ class Bridge:
         # The event loop has only weak references.
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_done)
+
+    def _note_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect of ours. What waits for its work would wait without end.
+            self.report(base.ExecutorLost(how=f"{type(error).__name__}: {error}"))
 
     def _send(self, *message: Any) -> None:
         self._unsent.append(message)
@@ -148,7 +154,13 @@ class Bridge:
         after = [each for each, _ in request[reports.AFTER]]
         daemon = request[reports.DAEMON]
         needs = request[reports.HOST]
-        place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic(), needs=needs)
+        # One whose artifacts cannot be kept fails here, after its host has seen it succeed.
+        is_certain = self._with_artifacts.isdisjoint(after)
+        place = (
+            self._placement.submit(key, after, daemon=daemon, now=time.monotonic(), needs=needs)
+            if is_certain
+            else None
+        )
         if place is None:
             self._cancelled(key)
         elif place:
@@ -263,6 +275,12 @@ class Bridge:
             elif kind == "end_artifacts":
                 self._artifacts_errors[details[0]] = files.end_artifacts(*details)
 
+    def _was_last_to_suspend(self, host: Host) -> bool:
+        """Whether all hosts are suspended now, by this one; not if it has joined since they were asked."""
+        was_awaited = str(host.number) in self._suspending
+        self._suspending.discard(str(host.number))
+        return was_awaited and not self._suspending
+
     def _handle_report(self, host: Host, kind: str, fields: list[Any]) -> None:
         placement = self._placement
         if kind == "PrepareReply":
@@ -275,8 +293,7 @@ class Bridge:
             self._members.lose(host, f"its main process was lost: {fields[0]}", is_gone=True)
             return
         if kind == "Suspended":
-            self._suspending.discard(str(host.number))
-            if self._suspending:
+            if not self._was_last_to_suspend(host):
                 return
         elif kind != "Importing":
             key = fields[reports.KEY]

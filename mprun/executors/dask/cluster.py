@@ -23,6 +23,8 @@ LOCAL_WORKERS = 2
 # How long the scheduler may take to answer, and then its first worker to come, in seconds.
 CONNECT_SECONDS = 10.0
 WORKERS_SECONDS = 10.0
+# For how long the client tries to reach a scheduler that it has lost, in seconds: as long as a run may be.
+RECONNECT_SECONDS = 1e9
 # How long dask may take to close what is ours of it, in seconds.
 _CLOSE_SECONDS = 15.0
 
@@ -65,6 +67,10 @@ class Cluster:
                 timeout=CONNECT_SECONDS,
                 set_as_default=False,
             )
+            # Else it closes itself when it has been without its scheduler for as long as it may take to
+            # connect, and with it the connections to all workers. The name is dask's own: if it has another
+            # one, the hosts are lost then.
+            self._client._timeout = RECONNECT_SECONDS
         except (OSError, TimeoutError, ValueError, TypeError, ImportError, RuntimeError) as error:
             help = tls.hint(options)
             raise Refused(
@@ -90,7 +96,10 @@ class Cluster:
 
     async def workers(self) -> dict[str, Any]:
         """What the scheduler says of its workers, by their addresses. Raises OSError or TimeoutError."""
-        answer = await asyncio.wait_for(self._client.scheduler.identity(), CONNECT_SECONDS)
+        try:
+            answer = await asyncio.wait_for(self._client.scheduler.identity(), CONNECT_SECONDS)
+        except (RuntimeError, AttributeError) as error:
+            raise OSError(f"dask's client has closed itself: {error}") from None
         found: dict[str, Any] = answer["workers"]
         return found
 

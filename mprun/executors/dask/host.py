@@ -100,9 +100,7 @@ class Host:
         if machine is None or machine != other.facts["processes"]:
             return False
         try:
-            relay = self._client.rpc(self.address)
-            call = getattr(relay, OPERATION)(action="gone", key=other._key)
-            return bool(await asyncio.wait_for(call, GONE_SECONDS))
+            return bool(await self._ask(GONE_SECONDS, action="gone", key=other._key))
         except (OSError, TimeoutError):
             return False
 
@@ -166,9 +164,16 @@ class Host:
         return next((stream.result() for stream in done if stream.result()), "")
 
     async def _call(self, action: str, **details: Any) -> Any:
-        relay = self._client.rpc(self.address)
-        call = getattr(relay, OPERATION)(action=action, key=self._key, **details)
-        return await asyncio.wait_for(call, details.get("wait", 0.0) + self._call_seconds)
+        seconds = details.get("wait", 0.0) + self._call_seconds
+        return await self._ask(seconds, action=action, key=self._key, **details)
+
+    async def _ask(self, seconds: float, **details: Any) -> Any:
+        """The relay's answer to a call. Raises OSError or TimeoutError."""
+        try:
+            relay = self._client.rpc(self.address)
+            return await asyncio.wait_for(getattr(relay, OPERATION)(**details), seconds)
+        except (RuntimeError, AttributeError) as error:
+            raise OSError(f"dask's client has closed itself: {error}") from None
 
     async def _call_until(self, action: str, **details: Any) -> tuple[Any, str]:
         """The answer to a call, which is made again if it fails; why there will be none."""
@@ -219,7 +224,7 @@ class Host:
         try:
             scheduler: Any = self._client.scheduler
             found = await asyncio.wait_for(scheduler.identity(), self._call_seconds)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, RuntimeError, AttributeError):
             return True
         return self.address in found["workers"]
 

@@ -103,6 +103,9 @@ class Membership:
 
     def handle_prepared(self, host: Host, reply: PrepareReply) -> None:
         """A host has imported the targets, or cannot."""
+        if host.is_over:
+            # It was lost meanwhile: what it says comes late.
+            return
         host.main_pid = reply.pid
         if self._replies is None:
             self._join(host, reply)
@@ -147,7 +150,9 @@ class Membership:
     @property
     def slots(self) -> int:
         """How many attempts run at once now."""
-        slots = sum(self.hosts[name].slots for name, in_use in self._members.items() if in_use)
+        names = [name for name, in_use in self._members.items() if in_use]
+        # The engine counts the attempts on lost hosts as running until they are given up.
+        slots = sum(self.hosts[name].slots for name in (*names, *self._leaving))
         return slots if self._limit is None else min(slots, self._limit)
 
     def _share(self) -> None:
@@ -215,6 +220,9 @@ class Membership:
             self._alone.cancel()
             self._alone = None
         self._owner.tell("joined", host.name, **self._facts(host))
+        if self.is_suspended:
+            # Before it is sent anything to start.
+            host.send("suspend")
         self._tell_slots()
 
     # ---- workers that go
@@ -234,6 +242,9 @@ class Membership:
             self._placement.leave(name)
             self._share()
             self._owner.spawn(self._give_up(host, why, is_gone=is_gone))
+        else:
+            # It has had no attempts.
+            host.is_given_up = True
 
     async def _give_up(self, host: Host, why: str, *, is_gone: bool) -> None:
         seen = GONE_TIMES if is_gone else 0
@@ -255,8 +266,11 @@ class Membership:
         self._tell_slots()
         if is_last and not self._members:
             self._owner.tell_slots(0, f"no host is left; waiting {self.timeout:g}s for another one")
-            loop = asyncio.get_running_loop()
-            self._alone = loop.call_later(self.timeout, self._end_alone, host, why)
+            self._wait_alone(host, why)
+
+    def _wait_alone(self, host: Host, why: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._alone = loop.call_later(self.timeout, self._end_alone, host, why)
 
     async def _has_scheduler(self) -> bool:
         try:
@@ -271,6 +285,10 @@ class Membership:
         return any(await asyncio.gather(*(other.sees_no_more_of(host) for other in others)))
 
     def _end_alone(self, host: Host, why: str) -> None:
+        if self.is_suspended:
+            # Meanwhile it is not looked for other workers.
+            self._wait_alone(host, why)
+            return
         self._owner.report(ExecutorLost(how=f"no host is left; the last one, {host}: {why}"))
 
     # ---- the end

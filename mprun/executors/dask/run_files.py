@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from mprun.executors.dask.artifacts import ArrivingArtifacts, Path
+from mprun.executors.dask.artifacts import ArrivingArtifacts, Path, require_name
 
 if TYPE_CHECKING:
     from mprun.launcher.channel import AttemptKey
@@ -84,6 +84,7 @@ class RunFiles:
                 os.unlink(part, dir_fd=self._results)
             else:
                 os.close(file)
+                require_name(name)
                 os.rename(part, name, src_dir_fd=self._results, dst_dir_fd=self._results)
 
     def add_artifact(self, key: AttemptKey, path: Path, data: bytes | None) -> None:
@@ -119,6 +120,7 @@ class RunFiles:
             arriving.remove()
 
     def _create(self, log: str, flags: int) -> int:
+        require_name(log)
         flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(log, flags, 0o600, dir_fd=self._logs)
 
