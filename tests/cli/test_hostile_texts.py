@@ -201,7 +201,8 @@ def read(folder, commands, reader):
     """Run commands and check what they print, for one kind of reader."""
     if reader == "terminal":
         for command in commands:
-            check(command, on_terminal(*command, cwd=folder, columns=200)[1], is_terminal=True)
+            # So wide that no table folds a cell: a line of it would begin within a text, as it happens.
+            check(command, on_terminal(*command, cwd=folder, columns=2000)[1], is_terminal=True)
         return
     env = {"GITHUB_ACTIONS": "true"} if reader == "GitHub" else {}
     printed = side_by_side(lambda command: start(*command, cwd=folder, env=env).communicate(), commands)

@@ -526,12 +526,16 @@ def test_the_engine_answers_requests_beside_fifos(tmp_path):
 # ---- a record that is removed
 
 REMOVES = """
-    import os, shutil, signal, time
+    import glob, os, shutil, signal, time
 
     def remove(what):
         with open("began", "w"):
             pass
         while not os.path.exists("beside began"):
+            time.sleep(0.01)
+        # Else mprun would miss the record when it writes that start, and stop this task.
+        (record,) = glob.glob(".mprun/runs/*/events.jsonl")
+        while open(record).read().count('"event":"task_started"') < 2:
             time.sleep(0.01)
         shutil.rmtree(what) if os.path.isdir(what) else os.unlink(what)
 
