@@ -4,7 +4,7 @@
     tools/check.py newest                the tests with the newest of everything, made anew
     tools/check.py tests [VERSION...]    the tests on the default Python, and on each installed version
 
-Several checks run in four lanes side by side, because a suite waits half of its time. A lane is a check that
+Several checks run in three lanes side by side, because a suite waits half of its time. A lane is a check that
 this program runs by itself (`suite VENV MARK ...` is a part of the tests), with its output in a file. A line
 every half minute says how far the lanes are; the output of one that fails is shown whole. The environment
 that several lanes share is made in a lane, too, beside those that do not use it.
@@ -20,9 +20,8 @@ import sys
 import time
 from pathlib import Path
 
-# At the same time. Each keeps less than half a core busy: three others are like two busy processes, beside
-# which a test that measures time holds.
-LANES = 4
+# At the same time. A test that measures time holds beside two others that keep a core busy each.
+LANES = 3
 # Where the output of the lanes is.
 LOGS = Path(".lanes")
 # The lane that makes the environment of the others.
@@ -166,7 +165,7 @@ def needs_shared(arguments: list[str]) -> bool:
 
 
 def side_by_side(waiting: dict[str, list[str]]) -> None:
-    """Run each lane, four at a time; those that need the shared environment, after its lane."""
+    """Run each lane, three at a time; those that need the shared environment, after its lane."""
     running: list[Lane] = []
     left = dict(waiting)
     shown = time.monotonic()

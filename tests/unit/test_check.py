@@ -19,14 +19,14 @@ VENV = """\
     echo "made $1"
 """
 
-# In place of pytest in one environment: counts the lanes that run at this moment, waits until a fourth one
+# In place of pytest in one environment: counts the lanes that run at this moment, waits until a third one
 # has been started, and does what the test has put there under the environment's name.
 PYTEST = """\
     venv=$(basename "${0%/bin/python}")
     touch "running.$$"
     ls running.* | wc -l >>counts
     echo "$venv $*" >>started
-    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 4 ] || break; sleep 0.01; done
+    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 3 ] || break; sleep 0.01; done
     [ ! -e "do$venv" ] || sh "do$venv"
     result=$?
     rm "running.$$"
@@ -74,7 +74,7 @@ def check(tree, *arguments):
     return process.returncode, output
 
 
-def test_every_part_of_the_tests_runs_and_four_at_a_time(tree):
+def test_every_part_of_the_tests_runs_and_three_at_a_time(tree):
     code, output = check(tree, "tests", DEFAULT, "7.7", "8.8", "9.9")
 
     assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
@@ -87,7 +87,7 @@ def test_every_part_of_the_tests_runs_and_four_at_a_time(tree):
         ".venv-7.7 -m pytest -qrs -m not once",
         ".venv-8.8 -m pytest -qrs -m not once",
     ]
-    assert max(map(int, (tree / "counts").read_text().split())) == 4
+    assert max(map(int, (tree / "counts").read_text().split())) == 3
     assert "\nno chromium\n" in output
     assert "\nno browser\n" in output
     # Of what passed, only that, and what was skipped.
@@ -145,7 +145,7 @@ def test_what_needs_the_shared_environment_waits_for_it_and_the_others_do_not(tr
 
 
 def test_without_the_shared_environment_only_the_others_run(tree):
-    (tree / "started").write_text("three\nlanes\nwithout a fourth\n")
+    (tree / "started").write_text("two\nlanes without\na third\n")
     text = (tree / "tools" / "venv").read_text()
     (tree / "tools" / "venv").write_text(text + '[ "$1" != .venv ] || { echo "no pip"; exit 1; }\n')
 
@@ -161,8 +161,8 @@ def test_without_the_shared_environment_only_the_others_run(tree):
 def test_a_signal_ends_the_lanes(tree, number):
     (tree / "do.venv").write_text("echo $PPID >>pids; exec tail --pid=$PPID -f /dev/null\n")
     process = start(tree, "tests", DEFAULT)
-    # Four lanes, each of which this program runs by itself.
-    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 4)
+    # Three lanes, each of which this program runs by itself.
+    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 3)
     process.send_signal(number)
 
     output, _ = process.communicate(timeout=40)
@@ -183,7 +183,7 @@ def test_a_lane_whose_environment_cannot_be_made_is_a_failure(tree):
 
 
 def test_lint_that_fails_shows_which_step(tree):
-    (tree / "started").write_text("lint needs no\nsecond lane,\nno third\nand no fourth\n")
+    (tree / "started").write_text("lint needs no\nsecond lane\nand no third\n")
 
     code, output = check(tree, "lint")
 
