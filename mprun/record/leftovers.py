@@ -116,7 +116,9 @@ class Leftovers:
     def _find_owned(self, everyone: dict[int, Stat]) -> set[int]:
         """The processes that are provably part of the run."""
         young = {pid for pid, stat in everyone.items() if stat.start_ticks >= self._began}
-        tagged = {pid for pid in young if procfs.has_run_id(pid, self._run_id)}
+        tagged = {
+            pid for pid in young if procfs.has_run_id(pid, self._run_id) and not self._is_tagged_as_other(pid)
+        }
         if tagged and self._find_elsewhere(everyone):
             tagged = set()
         marked = {pid for pid in young if self._tag and run_tags.run_of(pid) == self._tag}
@@ -131,6 +133,10 @@ class Leftovers:
         }
         members = {pid for pid, stat in everyone.items() if stat.session in sessions}
         return procfs.descendants(everyone, proven | members)
+
+    def _is_tagged_as_other(self, pid: int) -> bool:
+        """Whether a process has the tag of another directory, which a run of the same id has."""
+        return bool(self._tag) and run_tags.run_of(pid) not in (0, self._tag)
 
     def _find_elsewhere(self, everyone: Iterable[int]) -> bool:
         """Whether the run is one of another directory, of which this one is a copy or a forgery."""

@@ -344,7 +344,7 @@ def test_a_process_with_the_run_id_in_its_environment_is_killed_wherever_it_is(t
     assert (of_it.wait(), of_another.poll()) == (-9, None)
 
 
-@pytest.mark.parametrize("kind", ["copy", "pidfile", "copy of a killed run"])
+@pytest.mark.parametrize("kind", ["copy", "pidfile", "copy of a killed run", "copy of one long killed"])
 def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_killed(
     run_to_kill, tmp_path, kind
 ):
@@ -363,14 +363,19 @@ def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_
     else:
         shutil.copytree(tmp_path / ".mprun", forged / ".mprun", symlinks=True)
         (forged / ".mprun" / "open" / run_id).unlink()
-    if kind == "copy of a killed run":
+    is_killed = kind.startswith("copy of")
+    if is_killed:
         run.kill_both()
+    if kind == "copy of one long killed":
+        # Nothing is left that writes to the other directory.
+        everyone = procfs.processes
+        eventually(lambda: [one for one in everyone() if procfs.has_run_id(one, run_id)] == [pid], 20)
     content = f"{gone()[0]} 1 {procfs.boot_id()} {os.uname().nodename} {namespaces()}"
     (forged / ".mprun" / "open" / run_id).symlink_to(content)
     stderr = next_start(forged).stderr
     assert "that it left" not in stderr
     assert alive(pid)
-    if kind != "copy of a killed run":
+    if not is_killed:
         assert run.engine.poll() is None
         run.kill_both()
     # The run's own directory proves which processes are its.

@@ -376,7 +376,8 @@ def test_a_message_that_was_long_under_way_lets_no_agent_continue():
 def test_processes_of_an_agent_are_seen_until_the_last_one_has_ended():
     key = os.urandom(8).hex()
     env = {**os.environ, relay.KEY_VARIABLE: key}
-    program = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
+    # In one piece each: with PYTHONUNBUFFERED, print() writes the end of a line by itself.
+    program = "import os, time; os.write(1, b'%d\\n' % os.fork()); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as one:
         pids = {int(one.stdout.readline()), int(one.stdout.readline()) or one.pid} - {0}
         assert not relay._is_gone(key)

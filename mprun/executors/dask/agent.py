@@ -131,7 +131,7 @@ class Agent:
         self._heard = self._beat = time.monotonic()
         self._is_flushed = True
         self._next_tail = 0.0
-        self._ended = self._is_prepared = False
+        self._ended = self._is_prepared = self._is_lost = False
 
     def serve(self) -> None:
         """Carry out requests until the bridge asks to end, or is gone."""
@@ -166,14 +166,22 @@ class Agent:
             return False
         for request in requests:
             self._handle(*request)
-        if self._executor is not None:
-            self._executor.flush()
-            self._reports += self._executor.receive()
-            self._reports += self._probes.take()
-            if not found:
-                self._executor.wake()
+        if self._executor is not None and not self._is_lost:
+            self._take_reports(self._executor, is_idle=not found)
         self._send(now)
         return True
+
+    def _take_reports(self, executor: LocalExecutor, *, is_idle: bool) -> None:
+        executor.flush()
+        received = executor.receive()
+        self._reports += received
+        self._reports += self._probes.take()
+        if any(isinstance(report, ExecutorLost) for report in received):
+            # Its end of the socket is readable without end, and says the same each time.
+            self._is_lost = True
+            self._poll.unregister(executor.fileno())
+        elif is_idle:
+            executor.wake()
 
     def _pause(self) -> float:
         """How long to wait for the next event, in seconds."""

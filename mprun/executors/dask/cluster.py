@@ -25,6 +25,8 @@ CONNECT_SECONDS = 10.0
 WORKERS_SECONDS = 10.0
 # For how long the client tries to reach a scheduler that it has lost, in seconds: as long as a run may be.
 RECONNECT_SECONDS = 1e9
+# How long workers may take to be ready to answer calls, in seconds.
+INSTALL_SECONDS = 30.0
 # How long dask may take to close what is ours of it, in seconds.
 _CLOSE_SECONDS = 15.0
 
@@ -87,11 +89,16 @@ class Cluster:
                     "`dask worker`"
                 )
             await asyncio.sleep(0.1)
-        hosts, refused = await self.install(workers)
+        try:
+            hosts, refused = await self.install(workers)
+        except (OSError, TimeoutError) as error:
+            raise Refused(
+                f"the workers of dask do not answer: {str(error) or type(error).__name__}"
+            ) from None
         for reason in refused.values():
             raise Refused(reason)
         if not hosts:
-            raise Refused("no dask worker has a slot: each has the worker resource `mprun` of 0")
+            raise Refused("no dask worker answers with a slot; has each the worker resource `mprun` of 0?")
         return hosts
 
     async def workers(self) -> dict[str, Any]:
@@ -104,10 +111,17 @@ class Cluster:
         return found
 
     async def install(self, workers: dict[str, Any]) -> tuple[list[Host], dict[str, str]]:
-        """Have workers answer calls: a host for each that has a slot, and why others cannot be used."""
-        answers = await self._client.run(install, workers=list(workers), on_error="return")
+        """Have workers answer calls: a host for each that has a slot, and why others cannot be used.
+
+        One that does not answer is in neither. Raises OSError or TimeoutError.
+        """
+        asking = self._client.run(install, workers=list(workers), on_error="return")
+        answers = await asyncio.wait_for(asking, INSTALL_SECONDS)
         hosts, refused = [], {}
         for address, facts in sorted(answers.items()):
+            if isinstance(facts, OSError | TimeoutError):
+                # It may have ended since, or be out of reach.
+                continue
             if isinstance(facts, BaseException):
                 refused[address] = (
                     f"the dask worker {address} cannot run mprun: {facts}; install the same version of mprun "

@@ -83,6 +83,9 @@ class DaskExecutor:
                 if kind == "opened":
                     self.slots, self.resources = details
                     return
+                if kind == "report":
+                    # There is nothing yet to report but its end.
+                    raise LauncherError(f"the connection to dask has ended ({details[1][0]})")
         self.close(kill=True)
         raise UsageError(f"dask took longer than {OPEN_SECONDS:g}s to answer")
 
