@@ -210,7 +210,7 @@ def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sl
     path = tmp_path / "pid"
     inner = "sleep 60 & setsid sleep 60 & echo $!; wait"
     with log_of(tmp_path) as log:
-        task = sleeper("sh", "-c", f"sh -c '{inner}' > {path}; true", stdout=log)
+        task = sleeper("sh", "-c", f"sh -c '{inner}' > {path}; while :; do :; done", stdout=log)
     hidden = int(eventually(lambda: path.exists() and path.read_text()))
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
