@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from contextlib import contextmanager
+
+from mprun.record import garbage_collector
 
 # What `_yardstick` took on an idle machine of the kind for which the tests have their bounds, in seconds.
 YARDSTICK = 0.010
@@ -25,26 +26,14 @@ def _yardstick():
 
 
 @contextmanager
-def without_collections():
-    """Keep the garbage collector from running in a block.
+def cpu_time():
+    """Measure the CPU time of a block, without the garbage collector.
 
     A collection goes through the objects of all tests that have run in this process, so its cost depends
     on them, and a block that makes ten times as many objects meets more than ten times as many of them.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@contextmanager
-def cpu_time():
-    """Measure the CPU time of a block, without the garbage collector."""
     spent = CpuTime()
-    with without_collections():
+    with garbage_collector.paused():
         begun = time.process_time()
         try:
             yield spent
@@ -71,7 +60,7 @@ def assert_quick(seconds, most, clock=time.process_time):
 
 
 def _yardstick_seconds(clock):
-    with without_collections():
+    with garbage_collector.paused():
         begun = clock()
         _yardstick()
         return clock() - begun
@@ -80,7 +69,7 @@ def _yardstick_seconds(clock):
 @contextmanager
 def quick(most, clock=time.process_time):
     """Fail if a block takes `most` seconds or more of CPU time, or by another clock, of an idle machine."""
-    with without_collections():
+    with garbage_collector.paused():
         begun = clock()
         yield
         spent = clock() - begun

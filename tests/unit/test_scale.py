@@ -15,14 +15,14 @@ import pytest
 from support.plans import plan
 from support.records import STAMP, STARTED, ended, exited, record, started
 from support.runs import ROOT
-from support.timing import cpu_seconds, growth, without_collections
+from support.timing import cpu_seconds, growth
 
 from mprun import api
 from mprun.cli.views.run_json import show_json
 from mprun.diagnostics import SourceLines
 from mprun.engine.preflight import distinct_calls
 from mprun.jobfile.syntax.document import span_of
-from mprun.record import reader, recorder
+from mprun.record import garbage_collector, reader, recorder
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters import table
 from mprun.scheduling.instructions import Start
@@ -49,7 +49,7 @@ def engine_cost(monkeypatch):
 
 def assert_flat(cost, least=FEW, most=MANY):
     """`cost(n)` is the seconds for n tasks; check that they are the same per task for few and for many."""
-    with without_collections():
+    with garbage_collector.paused():
         assert growth(lambda: cost(least), lambda: cost(most), rounds=2) < GROWTH * most / least
 
 
@@ -62,7 +62,7 @@ def test_a_task_costs_the_engine_the_same_with_few_and_many_slots(engine_cost, c
     def cost(slots):
         return engine_cost.run("file", 800, at_once=slots)["microseconds"]
 
-    with without_collections():
+    with garbage_collector.paused():
         assert growth(lambda: cost(2), lambda: cost(800), rounds=2) < GROWTH
 
 
