@@ -16,6 +16,7 @@ from mprun.launcher import exec_command, fork, worker
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
 from mprun.linux import procfs
+from mprun.linux.cores import count_cores
 from mprun.linux.splice import PIPE_BYTES, enlarge
 
 TYPE_CHECKING = False
@@ -76,7 +77,7 @@ class OutputPipes:
         self.pids = {self.keeper.pid}
         # By the descriptor that is readable once the process has ended.
         self._drainers: dict[int, Drainer] = {}
-        self._max_drainers = _count_cores() if sys.platform == "linux" else 0
+        self._max_drainers = count_cores() if sys.platform == "linux" else 0
 
     # ---- the start of an attempt
 
@@ -296,11 +297,3 @@ class OutputPipes:
         for pipe in self.watched.values():
             pipe.drain_rest()
         self.keeper.close()
-
-
-def _count_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except OSError:
-        # A seccomp filter may refuse it.
-        return os.cpu_count() or 1

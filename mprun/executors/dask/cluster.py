@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -17,6 +16,7 @@ from mprun.executors.dask import tls
 from mprun.executors.dask.host import Host
 from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.relay import install
+from mprun.linux.cores import count_cores
 
 # How many workers the cluster has that is started if none is named.
 LOCAL_WORKERS = 2
@@ -55,7 +55,7 @@ class Cluster:
                 self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
                 self._cluster = await make_cluster(
                     n_workers=LOCAL_WORKERS,
-                    threads_per_worker=max(1, len(os.sched_getaffinity(0)) // LOCAL_WORKERS),
+                    threads_per_worker=max(1, count_cores() // LOCAL_WORKERS),
                     asynchronous=True,
                     dashboard_address=None,
                     local_directory=self._scratch,
