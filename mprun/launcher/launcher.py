@@ -170,7 +170,8 @@ class Launcher:
 
     def _timeout(self) -> float | None:
         """How long to wait for the next event, in seconds; None for no limit."""
-        timeout = SAMPLE_INTERVAL if self._attempts else None
+        # A retry may become due after this turn has looked and before the pause is computed.
+        timeout = SAMPLE_INTERVAL if self._attempts or self._backoff.is_active else None
         if self._engine.reports:
             timeout = MAX_REPORT_DELAY
         if self._dumps.pending:
