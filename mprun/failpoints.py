@@ -1,9 +1,8 @@
-"""Named points in the code at which a test can kill the process or make it fail.
+"""Named points in the code at which a test can kill or stop the process, or make it fail.
 
-`MPRUN_FAILPOINTS='record.torn=kill; launcher.forked=kill:3'` names a point, the action (`kill`, `enospc`
-for a full disk, or `raise` for a defect) and on which hit it happens (default: the first; `3+` is the third
-and all that follow). Only tests set the variable; without it
-a point costs one lookup in an empty dict.
+`MPRUN_FAILPOINTS='record.torn=kill; launcher.forked=kill:3'` names a point, the action (`kill`, `stop`,
+`enospc` for a full disk, or `raise` for a defect) and on which hit it happens (default: the first; `3+` is
+the third and all that follow).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import os
 
 VARIABLE = "MPRUN_FAILPOINTS"
-_ACTIONS = ("kill", "enospc", "raise")
+_ACTIONS = ("kill", "stop", "enospc", "raise")
 # Every failpoint; a test kills the process at each of them.
 FAILPOINTS = frozenset(
     {
@@ -62,24 +61,25 @@ def _parse(text: str) -> dict[str, _Point]:
     return points
 
 
+# Only tests set the variable; without it a point costs one lookup in an empty dict.
 _points = _parse(os.environ.get(VARIABLE, ""))
 # Whether any is set, for callers to whom even the call of `reached` costs too much.
 armed = bool(_points)
 
 
 def reached(name: str) -> None:
-    """Kill this process, or raise an exception, if a test has asked for it here."""
+    """Kill or stop this process, or raise an exception, if a test asks for it."""
     if name not in _points:
         return
     point = _points[name]
     point.hits -= 1
     if point.hits > 0 or (point.hits < 0 and not point.repeats):
         return
-    if point.action == "kill":
-        os.kill(os.getpid(), 9)
+    if point.action == "enospc":
+        raise OSError(28, "No space left on device")
     if point.action == "raise":
         raise RuntimeError(f"injected at {name}")
-    raise OSError(28, "No space left on device")
+    os.kill(os.getpid(), 9 if point.action == "kill" else 19)
 
 
 def is_set(name: str) -> bool:

@@ -21,6 +21,8 @@ from support.runs import (
     eventually,
     finish,
     mprun,
+    newest_run,
+    read_events,
     start,
     write,
 )
@@ -140,32 +142,43 @@ def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
 ):
     """It had a process, but the engine was killed before it could record that."""
     if kind == "plain":
-        job, name, turns = "tasks: [{name: b, target: 'work:call'}]\n", "b", [2]
+        job, name, before = "tasks: [{name: b, target: 'work:call'}]\n", "b", {"event": "run_started"}
     else:
         job = "tasks:\n- {name: a, target: 'work:call', args: [[1]]}\n"
         job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"
-        # On a busy machine, a write has more events.
-        name, turns = "b[0]", [5, 4, 3]
-    for turn in turns:
-        place = tmp_path / str(turn)
-        place.mkdir()
-        write(place, work=WORK, job=job)
-        # The launcher would kill the task, so it is stopped as soon as the task has run.
-        run = mprun("job.yaml", cwd=place, env={"MPRUN_FAILPOINTS": f"record.before=kill:{turn}"})
-        assert run.code == -signal.SIGKILL
-        if not run.of("task_started", name):
-            break
-    assert run.of("task_started", name) == []
-    if not ran(place)[name]:
-        pytest.skip("it was killed before it did anything")
+        name, before = "b[0]", {"event": "tasks_planned", "group": "b"}
+    write(tmp_path, work=WORK, job=job)
+    run = killed_before_its_start_is_recorded(tmp_path, name, before)
     killed = run.directory.run_id
     if recovered:
-        write(place, job_other="tasks: [{target: 'os:getpid'}]\n")
-        assert mprun("job_other.yaml", cwd=place).code == 0
-    run = resume(place, killed)
-    assert (run.code, run.outcome(name), ran(place)[name]) == (1, "unknown", 1)
-    assert resume(place, "--rerun-unknown").code == 0
-    assert ran(place)[name] == 2
+        write(tmp_path, job_other="tasks: [{target: 'os:getpid'}]\n")
+        assert mprun("job_other.yaml", cwd=tmp_path).code == 0
+    run = resume(tmp_path, killed)
+    assert (run.code, run.outcome(name), ran(tmp_path)[name]) == (1, "unknown", 1)
+    assert resume(tmp_path, "--rerun-unknown").code == 0
+    assert ran(tmp_path)[name] == 2
+
+
+def killed_before_its_start_is_recorded(directory, name, before):
+    """A run that is killed when task `name` has run, and its start is about to be recorded.
+
+    Its start is recorded in the first write after the event with the fields `before`, by which it is planned.
+    """
+    engine = start("job.yaml", cwd=directory, env={"MPRUN_FAILPOINTS": "record.before=stop:1+"})
+    try:
+        while True:
+            os.waitid(os.P_PID, engine.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            run = newest_run(directory / ".mprun")
+            events = read_events(run.events) if run else []
+            if any(before.items() <= event.items() for event in events):
+                break
+            engine.send_signal(signal.SIGCONT)
+        eventually(lambda: ran(directory)[name])
+    finally:
+        engine.kill()
+        run = finish(engine, directory / ".mprun")
+    assert (run.code, run.of("task_started", name)) == (-signal.SIGKILL, [])
+    return run
 
 
 def test_instances_whose_starts_were_not_recorded_do_not_run_again_by_default(tmp_path):
