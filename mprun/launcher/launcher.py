@@ -145,6 +145,12 @@ class Launcher:
                     return False
             elif self._outputs is None or not self._outputs.handle_output(descriptor, event):
                 self._handle_probe_exit(descriptor)
+        # Before the start: an end may free the slot of an attempt for which nothing else ends the next wait.
+        if self._dumps.pending:
+            self._signal_after_dumps()
+        if self._open_ends is not None and (now := monotonic()) >= self._open_ends.next_look:
+            for attempt in self._open_ends.take_ended(now):
+                self._handle_exit(attempt)
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
         self._busy = False
         if self._queue.entries and not (self._suspended or (self._backoff.is_active and self._must_wait())):
@@ -154,13 +160,8 @@ class Launcher:
                 self._start(request)
         if self._queue.held_count and self._prefork.is_wanted:
             self._fork_ahead()
-        if self._dumps.pending:
-            self._signal_after_dumps()
         if (now := monotonic()) >= self._next_sample:
             self._sample(now)
-        if self._open_ends is not None and now >= self._open_ends.next_look:
-            for attempt in self._open_ends.take_ended(now):
-                self._handle_exit(attempt)
         if self._outputs is not None and now >= self._outputs.rest_ends:
             self._outputs.end_rest(now)
         if self._urgent or not self._queue.entries or now - self._flushed >= MAX_REPORT_DELAY:

@@ -154,6 +154,19 @@ def test_every_stop_gives_the_group_its_grace(go, tmp_path, by):
     assert b"saved\n" in run.finish().log("server")
 
 
+def test_the_next_task_starts_once_the_group_has_ended(go, tmp_path):
+    run = go(SHELL, extra="- {name: next, command: 'true'}\nmax_parallel: 1\n")
+    pid_of_server(tmp_path)
+    with start("stop", "server", cwd=tmp_path) as stop:
+        eventually((tmp_path / "asked").exists, 30)
+        leader_has_ended(run)
+        (tmp_path / "go").touch()
+        stop.communicate()
+    ended = run.finish()
+    assert_saved(ended)
+    assert ended.outcome("next") == "succeeded"
+
+
 def test_mprun_stop_waits_for_the_group(go, tmp_path):
     run = go(SHELL)
     pid_of_server(tmp_path)
