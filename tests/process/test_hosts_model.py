@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support import runs
 from support.cluster import Cluster
-from support.runs import eventually, finish, mprun, read_events, start, write
+from support.runs import eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -184,17 +184,12 @@ def test_artifacts_come_into_the_record_before_the_end_of_their_task(tmp_path):
 
 
 def test_artifacts_of_a_host_that_is_lost_are_named(tmp_path):
-    write(
-        tmp_path,
-        job="""
-            tasks:
-              - {name: a, command: 'echo 1 > "$MPRUN_TASK_DIR/one"; touch up; sleep 600', artifacts: true}
-        """,
-    )
+    leave = 'echo 1 > "$MPRUN_TASK_DIR/one"; echo $$ $PPID > up.part; mv up.part up; sleep 600'
+    write(tmp_path, job=f"tasks: [{{name: a, command: '{leave}', artifacts: true}}]")
     process = start("job.yaml", cwd=tmp_path)
     eventually((tmp_path / "up").exists, 30)
-    (events,) = (tmp_path / ".mprun" / "runs").glob("*/events.jsonl")
-    main = next(event for event in read_events(events) if event["event"] == "task_started")["ppid"]
+    pid, main = map(int, (tmp_path / "up").read_text().split())
+    eventually(lambda: knows_start(tmp_path / ".mprun", pid), 30)
     psutil.Process(main).parent().kill()
     run = finish(process, tmp_path / ".mprun")
     assert run.outcome("a") == "unknown"

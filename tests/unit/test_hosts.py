@@ -18,11 +18,12 @@ from support.runs import eventually
 
 from mprun.executors import base
 from mprun.executors.dask import host_directory, relay, reports
-from mprun.executors.dask.agent import PIECE_BYTES, Agent, LogTail
+from mprun.executors.dask.agent import Agent
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
 from mprun.executors.dask.membership import Membership
+from mprun.executors.dask.outbox import PIECE_BYTES, LogTail
 from mprun.executors.dask.placement import Placement
 from mprun.executors.dask.run_files import RunFiles
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
@@ -113,13 +114,24 @@ def test_logs_and_result_files_are_written_as_they_arrive(folders, tmp_path):
     assert files.end("a.1.log") == ""
     assert files.end("empty.1.log") == ""
     assert (tmp_path / "logs" / "empty.1.log").read_bytes() == b""
-    # Those of several hosts at a time.
+    # Several at a time, of one host and of others.
     files.write_result(0, "a.1.json", b"[1,", is_last=False)
+    files.write_result(0, "c.1.json", b"3", is_last=True)
     files.write_result(1, "b.1.json", b"2", is_last=True)
     assert not (tmp_path / "results" / "a.1.json").exists()
     files.write_result(0, "a.1.json", b"2]", is_last=True)
     assert (tmp_path / "results" / "a.1.json").read_bytes() == b"[1,2]"
     assert (tmp_path / "results" / "b.1.json").read_bytes() == b"2"
+    assert (tmp_path / "results" / "c.1.json").read_bytes() == b"3"
+
+
+def test_of_a_result_file_that_will_not_arrive_as_a_whole_nothing_is_left(folders, tmp_path):
+    files = RunFiles(folders)
+    for host in (0, 1):
+        files.write_result(host, f"{host}.1.json", b"[", is_last=False)
+    files.drop_results(0)
+    files.write_result(1, "1.1.json", b"]", is_last=True)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["1.1.json"]
 
 
 def test_a_log_that_cannot_be_written_is_told_at_its_end(folders, tmp_path):

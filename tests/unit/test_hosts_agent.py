@@ -2,10 +2,13 @@
 
 import shutil
 import socket
+import threading
+
+from support.runs import alive, eventually
 
 from mprun.executors import base
 from mprun.executors.dask.agent import Agent
-from mprun.launcher.channel import FrameDecoder, messages_of
+from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
 PREPARE = base.PrepareRequest(
     run_id="run",
@@ -32,3 +35,57 @@ def test_a_host_without_the_directory_of_the_run_is_a_difference(tmp_path):
     differences = reply[1][base.PrepareReply._fields.index("differences")]
     assert differences == (f"there is no directory {tmp_path / 'away'}",)
     shutil.rmtree(agent._directory)
+
+
+MANY_BYTES = 40 << 20
+# The second one ends once the launcher has reaped the first one.
+COMMANDS = {
+    "much": f"echo $$ > pid.part; mv pid.part pid; head -c {MANY_BYTES} /dev/zero",
+    "little": """
+        until [ -e pid ]; do sleep 0.01; done
+        while kill -0 $(cat pid); do sleep 0.01; done
+        echo $$ > last
+    """,
+}
+
+
+def start_of(number, name, path):
+    return base.StartRequest(
+        key=(number, 1),
+        name=name,
+        position=number,
+        daemon=False,
+        start_method="fork",
+        target=None,
+        args=(),
+        kwargs={},
+        log=f"{name}.log",
+        result=f"{name}.1",
+        env={},
+        cwd=str(path),
+        command=("sh", "-c", COMMANDS[name]),
+    )
+
+
+def test_a_log_that_takes_long_to_send_holds_up_the_end_of_no_other_task(tmp_path):
+    ours, theirs = socket.socketpair()
+    agent = threading.Thread(target=Agent(theirs, 30.0).serve)
+    agent.start()
+    requests = [("start", start_of(n, name, tmp_path).to_tuple()) for n, name in enumerate(COMMANDS)]
+    last = tmp_path / "last"
+    try:
+        ours.sendall(frame([("prepare", PREPARE.replace(max_parallel=2, cwd=str(tmp_path)).to_tuple())]))
+        ours.sendall(frame(requests))
+        # Nothing is read until both have ended.
+        eventually(lambda: last.exists() and last.read_text() and not alive(int(last.read_text())), 30)
+        decoder, messages = FrameDecoder(), []
+        while sum(message[:2] == ("report", "Exited") for message in messages) < 2:
+            messages += messages_of(decoder, ours.recv(1 << 16))
+    finally:
+        ours.close()
+        agent.join()
+        theirs.close()
+    ends = [message[2][0][0] for message in messages if message[:2] == ("report", "Exited")]
+    assert ends == [1, 0]
+    size = sum(len(message[2]) for message in messages if message[:2] == ("log", "much.log"))
+    assert size == MANY_BYTES

@@ -336,6 +336,8 @@ class Bridge:
         name = str(host.number)
         running, unstarted = self._placement.lose(name)
         now = time.monotonic()
+        if self._files is not None:
+            self._files.drop_results(host.number)
         for key in (*running, *unstarted):
             if self._files is not None and key in running:
                 self._files.end(self._logs[key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,9 @@ class RunFiles:
         self._logs, self._results = (_open_folder(*folder) for folder in folders)
         # Open logs, by name: those of attempts that run.
         self._open: dict[str, int] = {}
-        self._parts: dict[str, int] = {}
+        # Result files that have not arrived as a whole: each a name of its own, and the descriptor.
+        self._parts: dict[tuple[int, str], tuple[str, int]] = {}
+        self._numbers = itertools.count()
         # Opened for the first of them.
         self._artifacts = -1
         self._arriving: dict[AttemptKey, ArrivingArtifacts] = {}
@@ -66,26 +69,41 @@ class RunFiles:
 
         If that fails it never appears, and the engine fails the attempt, as its result is missing.
         """
-        part = f"{_PART}{host}"
-        try:
-            if part not in self._parts:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._parts[part] = os.open(part, flags, 0o600, dir_fd=self._results)
-            if (file := self._parts[part]) != _FAILED:
+        part, file = self._parts.get((host, name)) or self._begin_part(host, name)
+        if file != _FAILED:
+            try:
                 _write(file, data)
-        except OSError:
-            if (file := self._parts.get(part, _FAILED)) != _FAILED:
+            except OSError:
                 os.close(file)
-            self._parts[part] = _FAILED
+                file = _FAILED
+                self._parts[host, name] = part, _FAILED
         if not is_last:
             return
+        del self._parts[host, name]
         with contextlib.suppress(OSError):
-            if (file := self._parts.pop(part)) == _FAILED:
+            if file == _FAILED:
                 os.unlink(part, dir_fd=self._results)
             else:
                 os.close(file)
                 require_name(name)
                 os.rename(part, name, src_dir_fd=self._results, dst_dir_fd=self._results)
+
+    def _begin_part(self, host: int, name: str) -> tuple[str, int]:
+        part, file = f"{_PART}{next(self._numbers)}", _FAILED
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(OSError):
+            file = os.open(part, flags, 0o600, dir_fd=self._results)
+        self._parts[host, name] = part, file
+        return part, file
+
+    def drop_results(self, host: int) -> None:
+        """The rest of what has arrived in part from a host will not arrive."""
+        for key in [key for key in self._parts if key[0] == host]:
+            part, file = self._parts.pop(key)
+            with contextlib.suppress(OSError):
+                if file != _FAILED:
+                    os.close(file)
+                os.unlink(part, dir_fd=self._results)
 
     def add_artifact(self, key: AttemptKey, path: Path, data: bytes | None) -> None:
         """Add a piece to a file that an attempt has left as an artifact, or a directory; see `pieces`."""
@@ -128,9 +146,8 @@ class RunFiles:
         """Remove what has not arrived as a whole."""
         for key in list(self._arriving):
             self.drop_artifacts(key)
-        for part in self._parts:
-            with contextlib.suppress(OSError):
-                os.unlink(part, dir_fd=self._results)
+        for host in {host for host, _ in self._parts}:
+            self.drop_results(host)
 
 
 def _open_folder(path: str, device: int, inode: int) -> int:

@@ -1,0 +1,263 @@
+"""What an agent sends of its attempts: logs while they run, the rest of their files at the end, and reports.
+
+A report waits for the files of its own attempt alone, and for the ends of the attempts after which that was
+started. The attempts take turns, each of a piece, so that what takes long to send holds up no other one, and
+only about a piece of it is in memory. All else stays in files on the host, and is removed once it was sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from mprun.executors.base import ExecutorLost, Exited, NotStarted, Probed, StartCancelled, Started
+from mprun.executors.dask import artifacts, reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from mprun.executors.base import Report, StartRequest
+    from mprun.launcher.channel import AttemptKey
+
+# How much of a file is sent at once, in bytes: more only once this has been passed on.
+PIECE_BYTES = 1 << 18
+# What a message counts beside its piece of a file, in bytes.
+_MESSAGE_BYTES = 1 << 10
+# How often the logs of running attempts are looked at, in seconds.
+LOG_INTERVAL = 0.05
+
+
+class LogTail:
+    """Reads a log from where the last piece of it ended."""
+
+    def __init__(self, folder: int, name: str) -> None:
+        self.name = name
+        self._folder = folder
+        self._file = -1
+        self._offset = 0
+
+    def read(self) -> bytes:
+        """The next piece; empty if there is nothing more by now."""
+        try:
+            if self._file < 0:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+                self._file = os.open(self.name, flags, dir_fd=self._folder)
+            data = os.pread(self._file, PIECE_BYTES, self._offset)
+            if not data and os.fstat(self._file).st_size < self._offset:
+                # The task has truncated it.
+                self._offset = 0
+                data = os.pread(self._file, PIECE_BYTES, 0)
+        except OSError:
+            # Its process is about to create it.
+            return b""
+        self._offset += len(data)
+        return data
+
+    def rest(self) -> Iterator[bytes]:
+        """The pieces up to its end, each read when it is asked for."""
+        while data := self.read():
+            yield data
+            if len(data) < PIECE_BYTES:
+                return
+
+    def remove(self) -> None:
+        """Close the log, and remove it."""
+        if self._file >= 0:
+            os.close(self._file)
+        with contextlib.suppress(OSError):
+            os.unlink(self.name, dir_fd=self._folder)
+
+
+class _Sender:
+    """What is to be sent of one attempt, or of the launcher itself: messages in order, and its log.
+
+    It sends no report before the ends of the attempts in `after`, if they have ended.
+    """
+
+    def __init__(self, tail: LogTail, result: str = "", artifacts: str = "") -> None:
+        self.tail = tail
+        # The name of its result files without a suffix, and its directory for artifacts, "" if it has none.
+        self.result = result
+        self.artifacts = artifacts
+        self.after: Collection[AttemptKey] = ()
+        # What its probe prints, if it has one now.
+        self.output: LogTail | None = None
+        self.messages: deque[Iterator[tuple[Any, ...]]] = deque()
+        self.has_ended = False
+        # When its logs are looked at next, None if they are not.
+        self.look_at: float | None = None
+
+
+class Outbox:
+    """Sends by `send`, a message at a time; the directories of logs and result files are open descriptors."""
+
+    def __init__(self, logs: int, results: int, main_log: str, send: Callable[..., None]) -> None:
+        self._logs, self._results = logs, results
+        self._send = send
+        self._main = _Sender(LogTail(logs, main_log))
+        self._main.look_at = 0.0
+        # The attempts that are not over.
+        self._senders: dict[AttemptKey, _Sender] = {}
+        # Those that may have something to send, in the order of their turns.
+        self._line = deque([self._main])
+
+    # ---- what there is to send
+
+    def add(self, request: StartRequest, artifacts: str) -> None:
+        """An attempt will be started, whose artifacts will be in this directory, "" if it has none."""
+        sender = _Sender(LogTail(self._logs, request.log), request.result, artifacts)
+        sender.after = tuple(key for key, _ in request.after)
+        self._senders[request.key] = sender
+
+    def artifacts_of(self, key: AttemptKey) -> str:
+        """The directory for the artifacts of an attempt, "" if it has none."""
+        return self._senders[key].artifacts if key in self._senders else ""
+
+    def begin_output(self, key: AttemptKey, name: str) -> None:
+        """A command that probes an attempt will print into this log."""
+        output = LogTail(self._logs, name)
+        # What the try before has printed is not read again.
+        output.remove()
+        self._send("new_log", name)
+        self._senders.get(key, self._main).output = output
+
+    def put(self, report: Report) -> None:
+        """Send a report, once what comes before it was sent."""
+        key: Any = getattr(report, "key", None)
+        sender = self._senders.get(key, self._main)
+        messages: Iterable[tuple[Any, ...]]
+        if isinstance(report, Exited):
+            messages = self._end(sender, self._with_disk_error(report))
+            sender.has_ended = True
+        elif isinstance(report, (NotStarted, StartCancelled)):
+            messages = self._no_start(sender, report)
+        elif isinstance(report, Probed):
+            messages = self._probed(sender, report)
+        elif isinstance(report, Started):
+            sender.look_at = 0.0
+            messages = (reports.pack(report),)
+        else:
+            if isinstance(report, ExecutorLost):
+                # After that, the end of an attempt is unknown.
+                sender.after = tuple(self._senders)
+            messages = self._of_launcher(report)
+        sender.messages.append(iter(messages))
+        if sender not in self._line:
+            self._line.append(sender)
+
+    def _with_disk_error(self, report: Exited) -> Exited:
+        """The report, with that the disk of the logs is full: a task that fails for that cannot say so."""
+        if not report.exit_code or report.log_error:
+            return report
+        found = os.fstatvfs(self._logs)
+        if found.f_bavail or not found.f_blocks:
+            return report
+        return report.replace(log_error=os.strerror(errno.ENOSPC))
+
+    # ---- sending
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to send at once."""
+        return any(sender.messages and not self._is_held(sender) for sender in self._line)
+
+    def _is_held(self, sender: _Sender) -> bool:
+        """Whether one of those before it has ended, and that was not sent."""
+        return any(key in self._senders and self._senders[key].has_ended for key in sender.after)
+
+    def send(self, now: float) -> bool:
+        """Send about a piece, beginning with who is next in line; whether there was anything."""
+        room = PIECE_BYTES
+        for _ in range(len(self._line)):
+            if room <= 0:
+                break
+            sender = self._line.popleft()
+            room -= self._take_turn(sender, room, now)
+            if sender.messages or sender.look_at is not None:
+                self._line.append(sender)
+        return room < PIECE_BYTES
+
+    def _take_turn(self, sender: _Sender, room: int, now: float) -> int:
+        """Send what a sender has, until there is no more room; how much that was, in bytes."""
+        sent = 0
+        if sender.messages and not self._is_held(sender):
+            while sender.messages and sent < room:
+                message = next(sender.messages[0], None)
+                if message is None:
+                    sender.messages.popleft()
+                    continue
+                self._send(*message)
+                sent += _MESSAGE_BYTES + sum(len(part) for part in message if isinstance(part, bytes))
+        elif sender.look_at is not None and now >= sender.look_at:
+            sender.look_at = now + LOG_INTERVAL
+            for tail in (sender.tail, sender.output):
+                if tail is not None and (data := tail.read()):
+                    self._send("log", tail.name, data)
+                    sent += _MESSAGE_BYTES + len(data)
+        return sent
+
+    # ---- messages, each made when it is sent
+
+    def _rest(self, tail: LogTail) -> Iterator[tuple[Any, ...]]:
+        for data in tail.rest():
+            yield "log", tail.name, data
+
+    def _of_launcher(self, report: Report) -> Iterator[tuple[Any, ...]]:
+        yield from self._rest(self._main.tail)
+        if isinstance(report, ExecutorLost):
+            # A process of an attempt opens its log before it runs anything of the task.
+            logs = set(os.listdir(self._logs))
+            yield "begun", [key for key, sender in self._senders.items() if sender.tail.name in logs]
+        yield reports.pack(report)
+
+    def _probed(self, sender: _Sender, report: Probed) -> Iterator[tuple[Any, ...]]:
+        if (output := sender.output) is not None:
+            sender.output = None
+            yield from self._rest(output)
+            output.remove()
+            yield "end_log", output.name
+        yield reports.pack(report)
+
+    def _no_start(self, sender: _Sender, report: NotStarted | StartCancelled) -> Iterator[tuple[Any, ...]]:
+        self._forget(report.key, sender)
+        yield reports.pack(report)
+
+    def _end(self, sender: _Sender, report: Exited) -> Iterator[tuple[Any, ...]]:
+        yield from self._rest(sender.tail)
+        for name in os.listdir(self._results):
+            # `a.1` is an attempt of `a`, and `a.1.2` one of `a.1`.
+            suffix = name.removeprefix(f"{sender.result}.")
+            if suffix != name and not suffix[:1].isdigit():
+                yield from self._file(name)
+        if sender.artifacts:
+            yield from self._artifacts(report.key, sender.artifacts)
+        self._forget(report.key, sender)
+        yield reports.pack(report)
+
+    def _forget(self, key: AttemptKey, sender: _Sender) -> None:
+        if self._senders.pop(key, None) is not None:
+            sender.tail.remove()
+            sender.look_at = None
+
+    def _file(self, name: str) -> Iterator[tuple[Any, ...]]:
+        tail = LogTail(self._results, name)
+        is_last = False
+        while not is_last:
+            data = tail.read()
+            is_last = len(data) < PIECE_BYTES
+            yield "file", name, data, is_last
+        tail.remove()
+
+    def _artifacts(self, key: AttemptKey, path: str) -> Iterator[tuple[Any, ...]]:
+        error = ""
+        try:
+            for piece in artifacts.pieces(path):
+                yield "artifact", key, *piece
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+        shutil.rmtree(path, ignore_errors=True)
+        yield "end_artifacts", key, os.path.basename(path), error
