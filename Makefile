@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest bench reliability pictures lint format pytest lock clean
+.PHONY: help demo test test-newest bench reliability pictures man dist lint format pytest lock clean
 
 VERSIONS := 3.11 3.12 3.13 3.14 3.15
 CHECK := python=$$(tools/python) && "$$python" tools/check.py
@@ -38,6 +38,14 @@ pictures:  ## docs/pictures/, from a real run; needs chromium, chromium-driver, 
 	@tools/browser
 	.venv/bin/python tools/pictures $(ARGS)
 
+man:     ## docs/mprun.1, the manual page, from the help of the commands
+	@tools/venv .venv
+	.venv/bin/python tools/man_page.py
+
+dist:    ## the wheel and the source distribution of the last commit into dist/, the same bytes each time
+	@tools/venv .venv release
+	.venv/bin/python tools/dist.py
+
 lint:    ## ruff, mypy, and the contract of imports
 	@$(CHECK) lint
 
@@ -47,7 +55,7 @@ format:  ## fix what ruff can fix
 	.venv/bin/ruff format
 
 pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pytest
-	@tools/venv .venv test hosts
+	@tools/venv .venv test hosts release
 	.venv/bin/python -m pytest $(ARGS)
 
 lock:    ## pin the environment of tests and lint anew: constraints.txt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mprun import __version__
 from mprun.cli.messages import expect_json, explain, say
 from mprun.diagnostics import closest, quote
 from mprun.errors import MprunError, UsageError
@@ -161,7 +162,7 @@ class DefaultCommandGroup(click.Group):
     epilog=EXAMPLES + "\n\n" + EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="mprun", message="mprun %(version)s")
+@click.version_option(__version__, message="mprun %(version)s")
 def group() -> None:
     """Run the tasks of a job file, each in its own process, and keep a record.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mprun import __version__
 from mprun.cli.completion import complete_run
 from mprun.cli.messages import warn
 from mprun.cli.options import STATE_DIR
@@ -75,7 +76,7 @@ def pieces(directory: RunDirectory, _: Plan | None = None) -> Iterator[str]:
         dependencies=_dependencies(details),
         details=details,
         now=clock.iso(clock.now()),
-        version=_version(),
+        version=__version__,
     )
     return page.pieces()
 
@@ -114,12 +115,3 @@ def _estimates(directory: RunDirectory, started: RunStarted) -> Estimates | None
     file = path_here(started.file, started.state_dir, state_dir)
     timings = past_runs(state_dir, file, before=directory.run_id, copies=is_repeated(started))
     return Estimates(timings) if timings else None
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("mprun")
-    except PackageNotFoundError:
-        return "unknown"
