@@ -1,7 +1,7 @@
 """Write docs/mprun.1, the manual page, from the commands and options that click knows.
 
-    tools/man_page.py          write it
-    tools/man_page.py --check  exit 1 if it is not what would be written
+tools/man_page.py          write it
+tools/man_page.py --check  exit 1 if it is not what would be written
 """
 
 from __future__ import annotations
