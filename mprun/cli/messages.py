@@ -39,7 +39,7 @@ def explain(error: MprunError) -> None:
     if error.output:
         Output([]).write(MAIN, [error.output.rstrip(b"\n") + b"\n"])
     if isinstance(error, JobFileError):
-        from mprun.diagnostics import render
+        from mprun.diagnostic_text import render
 
         write(render(error.diagnostics, wants_colour(sys.stderr)))
     else:

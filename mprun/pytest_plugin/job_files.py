@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mprun.diagnostics import redact, render, visible
+from mprun.diagnostic_text import render
+from mprun.diagnostics import redact, visible
 from mprun.engine.signals import signal_name
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.loader import load_job_file

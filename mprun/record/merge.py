@@ -12,6 +12,7 @@ from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.record import events, lock
+from mprun.record.event_reader import from_record
 from mprun.record.packed_details import pack_pairs, pack_values
 from mprun.record.packed_path import packed_in, write_origin
 from mprun.record.reader import CorruptLine, read_lines
@@ -334,7 +335,7 @@ def _task_events(shard: ShardRun, number: int, ends: Mapping[str, _End]) -> Iter
         if isinstance(record, CorruptLine) or record.get("task") not in own:
             continue
         try:
-            event = events.from_record(record)
+            event = from_record(record)
         except TypeError:
             continue
         if event is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mprun.errors import UnreadableRecord
 from mprun.outcomes import Outcome
 from mprun.record import events, lock
+from mprun.record.event_reader import from_record
 from mprun.record.format_1 import translate
 from mprun.record.line_format import MAX_FIRST_LINE, TASK_FINISHED, task_line_matcher
 from mprun.record.run_state import RunState
@@ -209,7 +210,7 @@ def apply_line(
             newer=True,
         )
     try:
-        event = events.from_record(record)
+        event = from_record(record)
     except TypeError as error:
         damage.append(f"a {str(record.get('event'))[:40]} event is not whole: {error}")
         return None

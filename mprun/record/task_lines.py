@@ -7,7 +7,7 @@ from typing import Any
 
 from mprun.lean_json import decode
 from mprun.record import task_state
-from mprun.record.events import from_record
+from mprun.record.event_reader import from_record
 from mprun.record.task_state import APPLIERS, Found, TaskState
 
 # The start of the line in which a task gets its outcome, and what is between its name and its outcome.

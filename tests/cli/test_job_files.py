@@ -17,7 +17,7 @@ from support.runs import ROOT, mprun
 from support.timing import quick
 
 import mprun as api
-from mprun.diagnostics import render
+from mprun.diagnostic_text import render
 from mprun.errors import JobFileError
 
 JOBS = ROOT / "tests" / "jobs"

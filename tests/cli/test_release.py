@@ -1,4 +1,4 @@
-"""A release that could be made: its files, their bytes, what they install, and the workflow that publishes them."""
+"""A release that could be made: its files, their bytes, what they install, and who publishes them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import pytest
 from support.runs import eventually, mprun, side_by_side, start, write
 
 from mprun import JobFileError, MprunError, diagnostics, load_job, plan_job
-from mprun.diagnostics import redact, render
+from mprun.diagnostic_text import render
+from mprun.diagnostics import redact
 from mprun.jobfile.schema.job_schema import schema_text
 
 SECRET = "s3cr3t-väl'ue"

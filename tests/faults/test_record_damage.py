@@ -12,7 +12,7 @@ import pytest
 from support.records import FINISHED, STARTED, ended, exited, read, record, started
 from support.runs import ROOT, complaint, mprun, write
 
-from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.reader import parse_line
 
 # Every command that reads the runs of a state directory, or one of them.
@@ -219,7 +219,7 @@ def test_the_first_record_has_every_field_without_a_default():
         "task_joined",
         "run_finished",
     }
-    assert all(events.from_record(line) is not None for line in lines)
+    assert all(from_record(line) is not None for line in lines)
 
 
 @pytest.mark.parametrize("later", [3, "3.0", None, True])

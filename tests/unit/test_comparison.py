@@ -6,7 +6,7 @@ import pytest
 from support.records import STARTED, exited, started
 
 from mprun.record.comparison import DURATION, MEMORY, changed_files, changed_params, compare, judge, median
-from mprun.record.events import from_record
+from mprun.record.event_reader import from_record
 from mprun.record.run_state import RunState
 
 NO_SAMPLES = {DURATION.name: {}, MEMORY.name: {}}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.timing import quick
 
+from mprun.diagnostic_text import render
 from mprun.diagnostics import (
     QUOTE_LIMIT,
     Comparisons,
@@ -19,7 +20,6 @@ from mprun.diagnostics import (
     did_you_mean,
     is_visible,
     quote,
-    render,
     suggest,
     visible,
 )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.runs import ROOT
 from support.timing import cpu_seconds, growth, quick
 
-from mprun.diagnostics import Span, render
+from mprun.diagnostic_text import render
+from mprun.diagnostics import Span
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.syntax import composer, document
 from mprun.jobfile.syntax.document import load, parse, plain, span_of
@@ -478,7 +479,7 @@ with quick(0.9):
         loader.parse(text, "bomb.yaml")
         print("accepted")
     except UsageError as error:
-        shown = diagnostics.render(error.diagnostics) if hasattr(error, "diagnostics") else str(error)
+        shown = render(error.diagnostics) if hasattr(error, "diagnostics") else str(error)
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
 print(peak, len(shown))
 """

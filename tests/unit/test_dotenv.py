@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.timing import quick
 
-from mprun.diagnostics import render
+from mprun.diagnostic_text import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.dotenv import MAX_DIAGNOSTICS, read_env_file
 from mprun.jobfile.text_file import MAX_BYTES

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from mprun.jobfile.schema.job_schema import schema_text
-from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.format_1 import translate
 from mprun.record.reader import parse_line
 
@@ -40,7 +40,7 @@ def test_a_record_in_format_2_is_read_as_it_is():
 def test_events_of_every_format_match_the_schema_once_they_are_read(name):
     validator = jsonschema.Draft7Validator(json.loads(schema_text("event")))
     for line in read_lines(RECORDS / name):
-        event = events.from_record(line)
+        event = from_record(line)
         assert event is not None
         validator.validate(json.loads(json.dumps(event.to_record())))
 

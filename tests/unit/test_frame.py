@@ -5,6 +5,7 @@ from support.records import STARTED
 from support.reporting import STAMP, exited, finished, started, state_of
 
 from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.reporters.format import display_width
 from mprun.reporters.frame import Style, frame
 from mprun.reporters.task_text import without_colours
@@ -260,7 +261,7 @@ def test_the_bar_is_as_long_whatever_has_ended(ended, failed):
 def on_hosts(*names):
     """A run of a task on each of these hosts, whose names are listed at its start."""
     hosts = [{"host": name, "main_pid": 5, "slots": 1} for name in names]
-    begun = events.from_record({**STARTED, "hosts": hosts})
+    begun = from_record({**STARTED, "hosts": hosts})
     tasks = [started(f"task-{number}").replace(host=name) for number, name in enumerate(names)]
     return view(begun, planned([task.task for task in tasks]), *tasks)
 

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "mprun"
 # The modules that all others may use. `mprun` is the package itself, the public face, on the floor of `api`.
 GROUND = (
     "clock",
+    "diagnostic_text",
     "diagnostics",
     "errors",
     "failpoints",

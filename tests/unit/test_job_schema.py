@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.timing import quick
 
-from mprun.diagnostics import render
+from mprun.diagnostic_text import render
 from mprun.errors import JobFileError
 from mprun.jobfile.schema import explain, job_schema
 from mprun.jobfile.schema.fast_validator import FastValidator, unknown_keywords

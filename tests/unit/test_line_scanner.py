@@ -20,6 +20,7 @@ from mprun.cli.traces import CHROME, OTLP
 from mprun.cli.views.process_tree import write_tree
 from mprun.cli.views.run_json import show_json
 from mprun.record import events, large_record, reader
+from mprun.record.event_reader import from_record
 from mprun.record.line_format import encode, encode_line
 from mprun.record.line_scanner import (
     END_TIME,
@@ -60,7 +61,7 @@ EVENTS = (
 
 
 def parsed(line):
-    return events.from_record(reader.parse_line(line.encode("utf-8", "surrogatepass")))
+    return from_record(reader.parse_line(line.encode("utf-8", "surrogatepass")))
 
 
 @pytest.mark.parametrize("event", EVENTS)

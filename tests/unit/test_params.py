@@ -10,7 +10,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from support.timing import quick
 
-from mprun.diagnostics import render
+from mprun.diagnostic_text import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import matcher
 from mprun.jobfile.model import Origin

@@ -14,6 +14,7 @@ from support.runs import eventually
 
 from mprun.linux import procfs
 from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.process_tree import build_tree, snapshot, snapshot_tasks
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
@@ -80,7 +81,7 @@ def state_of(pid, start_ticks):
     """An active run of this process, with the task `a` that has this process."""
     state = RunState()
     facts = {**STARTED, "pid": os.getppid(), "main_pid": os.getpid()}
-    state.apply(events.from_record(facts))
+    state.apply(from_record(facts))
     state.apply(started("a").replace(pid=pid, ppid=os.getpid(), start_ticks=start_ticks))
     return state
 

@@ -3,7 +3,7 @@
 import pytest
 from support.records import FINISHED, STARTED, started
 
-from mprun.record.events import from_record
+from mprun.record.event_reader import from_record
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import FIRST_SILENCE, LONGEST_SILENCE, Console

@@ -10,7 +10,7 @@ import pytest
 from support.events import FINISHED, JOINED, write
 
 from mprun.errors import RecordError, RecordRemoved
-from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.line_format import encode
 from mprun.record.reader import read_lines, read_state
 from mprun.record.recorder import Recorder
@@ -27,7 +27,7 @@ def test_appended_events_are_read_back(directory):
     recorder.append([JOINED])
     recorder.append([FINISHED, JOINED])
     recorder.close()
-    assert [events.from_record(value) for value in read_lines(directory)] == [JOINED, FINISHED, JOINED]
+    assert [from_record(value) for value in read_lines(directory)] == [JOINED, FINISHED, JOINED]
     state, damage = read_state(directory)
     assert (damage, state.tasks["a"].finished) == ([], FINISHED)
 

@@ -10,7 +10,7 @@ from support.scheduling import Run
 from mprun.engine.repeat import repeated
 from mprun.errors import UsageError
 from mprun.record.copies import copy_number, interval, without_copy
-from mprun.record.events import from_record
+from mprun.record.event_reader import from_record
 from mprun.record.run_state import RunState
 from mprun.reporters.view_state import ViewState
 from mprun.scheduling.more_copies import MoreCopies

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from support.records import FINISHED, files_at, state_file
 
 from mprun.launcher import result_files
-from mprun.record import error_details, events, reader, results
+from mprun.record import error_details, reader, results
+from mprun.record.event_reader import from_record
 from mprun.record.line_format import encode
 from mprun.record.run_state import RunState
 
@@ -79,7 +80,7 @@ def in_record(value):
     """A task's result as a reader of the record has it."""
     end = {**FINISHED, "result": value, "result_kind": "json"}
     state, damage = RunState(), []
-    reader.apply_line(state, reader.parse_line(encode([events.from_record(end)])), damage)
+    reader.apply_line(state, reader.parse_line(encode([from_record(end)])), damage)
     assert damage == []
     return state.tasks["a"].finished.result
 

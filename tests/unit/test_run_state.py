@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.records import FINISHED, STAMP, exited, started
 
-from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.run_state import RunState
 
 FACTS = [
@@ -22,7 +22,7 @@ END = {**FINISHED, "attempts": 2, "result": {"deep": [1, None, {"x": 0.1}]}, "re
 def fold(*records):
     state = RunState()
     for one in records:
-        state.apply(events.from_record(one))
+        state.apply(from_record(one))
     return state
 
 
@@ -33,9 +33,9 @@ def facts(task):
 
 def test_a_finished_task_has_all_its_events():
     before, after = fold(*FACTS).tasks["a"], fold(*FACTS, END).tasks["a"]
-    assert facts(after) == facts(before) == [events.from_record(fact) for fact in FACTS]
+    assert facts(after) == facts(before) == [from_record(fact) for fact in FACTS]
     assert (before.finished, before.outcome) == (None, None)
-    assert (after.finished, after.outcome) == (events.from_record(END), "succeeded")
+    assert (after.finished, after.outcome) == (from_record(END), "succeeded")
     assert [one.started.pid for one in after.attempts] == [100, 2**40]
 
 
@@ -48,9 +48,9 @@ def test_a_task_is_running_from_its_start_to_its_exit():
 def test_an_event_after_the_end_of_a_task_is_added():
     task = fold(*FACTS, END, started("a", attempt=3)).tasks["a"]
     assert [one.started.attempt for one in task.attempts] == [1, 2, 3]
-    assert task.finished == events.from_record(END)
+    assert task.finished == from_record(END)
     late = fold(started("a"), {**END, "attempts": 1}, exited("a")).tasks["a"]
-    assert late.attempts[0].exited == events.from_record(exited("a"))
+    assert late.attempts[0].exited == from_record(exited("a"))
 
 
 def test_a_second_outcome_replaces_the_first():

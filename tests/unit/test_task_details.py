@@ -8,6 +8,7 @@ import pytest
 from support.plans import plan
 
 from mprun.record import events
+from mprun.record.event_reader import from_record
 from mprun.record.line_format import encode_line
 from mprun.record.packed_details import pack_needs, pack_values
 from mprun.record.task_details import TaskDetails
@@ -26,7 +27,7 @@ def planned(tasks, group="", first=0, **more):
         resources=pack_values(first, [task.task.resources for task in tasks]),
         env=pack_values(first, [tuple(task.task.env) for task in tasks]),
     ).replace(**more)
-    return events.from_record(json.loads(encode_line(event)))
+    return from_record(json.loads(encode_line(event)))
 
 
 def read(*found):

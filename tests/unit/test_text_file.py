@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from mprun import api
-from mprun.diagnostics import render
+from mprun.diagnostic_text import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.text_file import read_bytes
