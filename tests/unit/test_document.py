@@ -469,7 +469,7 @@ def test_integer_keys_cannot_be_chosen_to_collide():
 CONTAINED = """
 import sys
 from support.timing import quick
-from mprun import diagnostics
+from mprun.diagnostic_text import render
 from mprun.jobfile.syntax import document as loader
 from mprun.errors import UsageError
 text = eval(sys.argv[1])
