@@ -24,7 +24,7 @@ _MAX_COMPARED_WITH_ONE = 1_500_000
 _NAME = 10
 _LETTER = 8
 
-# Stands for what was left out.
+# In place of what was left out.
 ELLIPSIS = "…"
 
 # Characters of several lines that act on a terminal (C0 and C1 controls, DEL), change the direction of text
