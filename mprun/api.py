@@ -78,6 +78,7 @@ def plan_job(
     until_failure: bool | None = None,
     seed: int | None = None,
     partition: str | Partition | None = None,
+    force: bool | None = None,
 ) -> Plan:
     """Plan a job: which tasks run, in which order. The arguments override keys of the job.
 
@@ -93,6 +94,8 @@ def plan_job(
 
     `partition`, such as `slice:2/5`, plans one shard of the selected tasks, and what these depend on; the
     plan of a shard may be empty. As a text, `time` divides as `slice`, because it has no durations.
+
+    With `force`, no task is skipped because nothing has changed that it depends on.
 
     Raises NothingSelected if no task matches, JobFileError if a task refers to the result of one that is
     not selected, UsageError if nothing can be repeated, or for a wrong partition.
@@ -138,6 +141,8 @@ def plan_job(
     )
     if division is not None:
         plan = plan.replace(division=division)
+    if force:
+        plan = plan.replace(force=True)
     return plan if repetition is None else plan.replace(repetition=repetition)
 
 

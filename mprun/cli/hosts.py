@@ -74,6 +74,11 @@ def _unsupported(plan: Plan, lacks: frozenset[str], executor: str) -> list[Diagn
             message = f"`artifacts` is not available with `--executor {executor}`"
             help = "return what is to be kept, or write it to a directory that all hosts share"
             diagnostic = locate.task_diagnostic(task, ("artifacts",), message, help, key=True)
+        elif task.is_compared and "inputs" in lacks:
+            key = "outputs" if task.inputs is None else "inputs"
+            message = f"`{key}` is not available with `--executor {executor}`"
+            help = "remove it: the task always runs there"
+            diagnostic = locate.task_diagnostic(task, (key,), message, help, key=True)
         elif task.host and "host" in lacks:
             message = f"`host` is not available with `--executor {executor}`"
             diagnostic = locate.task_diagnostic(task, ("host",), message, "use `--executor dask`", key=True)

@@ -95,6 +95,7 @@ SCHEMAS = (
     "stop",
     "tree",
     "validate",
+    "why",
 )
 
 

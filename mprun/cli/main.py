@@ -46,6 +46,7 @@ MODULES = {
     "stop": "stop",
     "tree": "show",
     "validate": "plan",
+    "why": "why",
 }
 
 # A closed pipe ends the command as SIGPIPE would; click's own code for it, 1, means a failed task.

@@ -125,6 +125,13 @@ def planning_options(command: Command) -> Command:
             help="Stop the run at the first failure.",
         ),
         click.option(
+            "--force",
+            is_flag=True,
+            default=None,
+            envvar="MPRUN_FORCE",
+            help="Also run tasks whose inputs, outputs and code are unchanged.",
+        ),
+        click.option(
             "--timeout",
             callback=to_timeout,
             envvar="MPRUN_TIMEOUT",

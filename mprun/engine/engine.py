@@ -134,6 +134,8 @@ class Engine:
                 self._resolver, plan, self._scheduler, self._table, self._clock, self.act
             )
             self._actions[Resolve] = late.resolve
+            if any(task.task.is_compared for task in plan.tasks):
+                self._watch_changes(late)
         self._copy_feed: CopyFeed | None = None
         if plan.repetition is not None and plan.repetition.count is None:
             from mprun.engine.repeat import CopyFeed
@@ -151,6 +153,29 @@ class Engine:
         self._defect = ""
         self._give_up_at: float | None = None
         self._lost: list[Report | Instruction] = []
+
+    def _watch_changes(self, late: LateReferences) -> None:
+        from mprun.engine.unchanged_checks import UnchangedChecks
+
+        unchanged = UnchangedChecks(
+            self._plan,
+            self._executor,
+            self._directory,
+            self._scheduler,
+            self._table,
+            self._resolver,
+            self._clock,
+            self.act,
+            self._warn,
+        )
+        self._poller.add(unchanged.fileno())
+        late.unchanged = self._report_handler.unchanged = unchanged
+
+        def handle_finished(finish: Finish) -> None:
+            self._resolver.handle_finished(finish)
+            unchanged.handle_finished(finish)
+
+        self._actions[Finish] = handle_finished
 
     @property
     def state(self) -> RunState:
@@ -336,7 +361,7 @@ class Engine:
     def _warn_of_results(self) -> None:
         """Warn of results that tasks refer to and cannot receive, as soon as they are there."""
         for number in self._event_builder.outside_results:
-            if text := self._resolver.warning(number):
+            if text := self._resolver.results.warning(number):
                 self._warn(text)
         self._event_builder.outside_results.clear()
 

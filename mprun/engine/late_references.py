@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mprun.engine.late_answers import Answer
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
+    from mprun.engine.unchanged_checks import UnchangedChecks
     from mprun.scheduling.instructions import Instruction, Resolve
     from mprun.scheduling.plan import Plan
     from mprun.scheduling.scheduler import Scheduler
@@ -79,6 +80,8 @@ class LateReferences:
         self._table = table
         self._clock = clock
         self._act = act
+        # Of jobs with tasks that say `inputs` or `outputs`.
+        self.unchanged: UnchangedChecks | None = None
         self._to_resolve = ResolveQueue()
         # The tasks that are being expanded: one after the other adds its instances to the run.
         self._expansions: list[Expanding] = []
@@ -95,6 +98,8 @@ class LateReferences:
 
     def proceed(self) -> None:
         """A turn begins: resolve those that have waited, and take a step of an expansion."""
+        if self.unchanged is not None:
+            self.unchanged.proceed()
         for number in self._to_resolve.begin_turn():
             self._answer(number)
         if self._expansions:
@@ -125,6 +130,8 @@ class LateReferences:
         now = self._clock.timed()
         match answer:
             case Resolved():
+                if self.unchanged is not None and self.unchanged.begin(number):
+                    return
                 instructions = self._scheduler.handle_resolved(number, now)
             case Skipped(reason=reason):
                 instructions = self._scheduler.handle_skipped(number, reason, now)

@@ -144,6 +144,7 @@ def _prepare_request(plan: Plan, directory: RunDirectory) -> PrepareRequest:
         calls=tuple(call for call, _ in distinct_calls(plan)),
         secrets=tuple(secrets()),
         identity=directory.identity,
+        tell_imports=any(map(attrgetter("task.is_compared"), plan.tasks)),
     )
 
 

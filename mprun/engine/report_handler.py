@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mprun.engine.poller import Poller
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
+    from mprun.engine.unchanged_checks import UnchangedChecks
     from mprun.executors.base import Report
     from mprun.launcher.channel import AttemptKey
     from mprun.record.state_dir import RunDirectory
@@ -43,6 +44,8 @@ class ReportHandler:
     ) -> None:
         self._poller = poller
         self._pending: PendingExits | None = None
+        # Of jobs with tasks that say `inputs` or `outputs`.
+        self.unchanged: UnchangedChecks | None = None
         self._scheduler = scheduler
         self._table = table
         self._resolver = resolver
@@ -64,6 +67,8 @@ class ReportHandler:
     def admit(self, reports: list[Report]) -> list[Report]:
         """Of these reports and those that were held back, the ones that can be handled now."""
         admitted = self._admit(reports)
+        if self.unchanged is not None:
+            admitted = self.unchanged.admit(admitted, self._scheduler.end_reason)
         if self.untracked:
             admitted = [report for report in admitted if getattr(report, "key", None) not in self.untracked]
         return admitted
@@ -92,7 +97,9 @@ class ReportHandler:
         )
 
     def close(self) -> None:
-        """End what matches patterns."""
+        """End what matches patterns and what looks for changes."""
+        if self.unchanged is not None:
+            self.unchanged.close()
         if self._pending is not None:
             self._pending.close()
 

@@ -37,7 +37,8 @@ class PrepareRequest(Frozen):
     `methods` are the start methods that will be used; at most `max_parallel` attempts run at once, not
     counting daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
     import. `secrets` are texts that no message may contain. `identity` differs from that of every other
-    directory of a run, copies too. With `tell_modules`, the executor must know which files were imported.
+    directory of a run, copies too. With `tell_modules`, the executor must know which files were imported,
+    with `tell_imports` also by which names (`LocalExecutor.imports`).
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class PrepareRequest(Frozen):
     secrets: tuple[str, ...] = ()
     identity: str = ""
     tell_modules: bool = False
+    tell_imports: bool = False
 
 
 class StartRequest(Frozen):

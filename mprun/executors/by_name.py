@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a job can ask for and an executor may lack, by its place in a task.
-FEATURES = ("ready.tcp", "ready.http", "ready.file", "artifacts", "host")
+FEATURES = ("ready.tcp", "ready.http", "ready.file", "artifacts", "host", "inputs")
 
 
 class NamedExecutor(Executor, Protocol):

@@ -65,6 +65,9 @@ class LocalExecutor:
         self._cgroup_folder = -1
         # The files of the modules that it has imported, if `PrepareRequest.tell_modules` asks for them.
         self.modules: tuple[str, ...] = ()
+        # When it began to import, in nanoseconds since the epoch, where modules are found, and the files of
+        # those that are not part of Python, if `PrepareRequest.tell_imports` asks for them.
+        self.imports: tuple[int, list[str], dict[str, str | None]] | None = None
 
     @property
     def pid(self) -> int:
@@ -90,7 +93,12 @@ class LocalExecutor:
             "secrets": list(request.secrets),
             "identity": request.identity,
             "tell_modules": request.tell_modules,
+            "tell_imports": request.tell_imports,
         }
+        if request.tell_imports:
+            from time import time_ns
+
+            self.imports = time_ns(), [], {}
         self._subreaper.identity = request.identity
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
@@ -164,6 +172,8 @@ class LocalExecutor:
             self._hold_cgroup(*facts)
         elif kind == "modules":
             self.modules = facts
+        elif kind == "imports" and self.imports is not None:
+            self.imports = self.imports[0], *facts
         else:
             return False
         return True

@@ -157,7 +157,8 @@ class Task(Frozen):
     holds while it runs, `host` what its worker must have.
 
     `capture` says how a command's standard output becomes its result: `text`, `lines` or `json`. With
-    `artifacts`, it has a directory in the record.
+    `artifacts`, it has a directory in the record. With `inputs` or `outputs`, patterns of files, it is
+    skipped while nothing that it depends on has changed; None if the file does not say.
     `inherited_conditions` are those of the tasks that use its recipe: it runs only if `when`
     and all of them are true. `args`, `kwargs`, `command`, `env`, `cwd`, `when`, `foreach`
     and the expected `result` may have references (`mprun.jobfile.references`), which are resolved
@@ -192,6 +193,8 @@ class Task(Frozen):
     allow_failure: bool = False
     flaky: str | None = None
     artifacts: bool = False
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
     expect: Expect | None = None
     start_method: str | None = None
     env: dict[str, Any]
@@ -201,6 +204,11 @@ class Task(Frozen):
     scope: Scope
     refers: bool = True
     document: Document
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it is skipped while nothing that it depends on has changed."""
+        return self.inputs is not None or self.outputs is not None
 
     @property
     def origin(self) -> Origin:

@@ -163,6 +163,8 @@ def build_task(
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
         flaky=keys.get("flaky") or inherited.flaky,
         artifacts=bool(keys.get("artifacts", False)),
+        inputs=_files(keys, "inputs"),
+        outputs=_files(keys, "outputs"),
         expect=_expect(keys.get("expect"), tree),
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(context, keys, raw["tasks"][number], tree),
@@ -396,6 +398,11 @@ def _optional_bytes(value: Any) -> int | None:
 def optional_seconds(value: Any) -> float | None:
     """A duration in seconds, or None."""
     return None if value is None else to_seconds(value)
+
+
+def _files(keys: dict[str, Any], key: str) -> tuple[str, ...] | None:
+    # As defaults, these apply only to tasks that come to an end.
+    return None if keys.get(key) is None or keys.get("daemon") else tuple(listed(keys[key]))
 
 
 def listed(value: Any) -> list[str]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import Diagnostic, did_you_mean, quote, suggest
+from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.jobfile.dependencies import MAX_DEPENDENCIES, TOO_MANY_PATTERNS, cycle_message, find_cycle
 from mprun.jobfile.names import MAX_COMPARED, SortedNames
 from mprun.jobfile.references import has_references
@@ -51,9 +51,11 @@ RECIPE_KEYS = frozenset(
 _SCHEMA_CHECKED_KEYS = frozenset({"target", "command", "args", "kwargs"})
 # Only tasks with one of these keys, or without a run key, are examined: there may be 200,000.
 _CHECKED_KEYS = (
-    *("capture", "depends_on", "expect", "foreach", "matrix"),
+    *("capture", "depends_on", "expect", "foreach", "inputs", "matrix", "outputs"),
     *("ready", "restart", "retry", "stop", "uses", "when"),
 )
+# What fits only daemons, or only other tasks.
+_DAEMON_KEYS = ("inputs", "outputs", "ready", "restart")
 # A name with one of these belongs to an instance or to a task of a recipe.
 _EXPANDED_NAME_CHARS = frozenset("[]/$")
 
@@ -80,9 +82,8 @@ def check_keys(keys: Mapping, own: Any, name: str, daemon: object) -> list[tuple
     Each is a path from the task, the message and the help. `own` has all keys of the task that are
     not defaults, `daemon` is the value that applies to it. The names of other tasks are not checked.
     """
-    shown = f"task {quote(name[:50])}"
     return [
-        *_daemon_key_errors({**own, **keys}, shown, daemon),
+        *_daemon_key_errors({**own, **keys}, name, daemon),
         *_policy_errors(keys),
         *_pattern_errors(keys),
     ]
@@ -96,19 +97,12 @@ def _policy_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
         yield from signal_errors(keys)
 
 
-def _daemon_key_errors(own: Any, shown: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
-    """The keys of a daemon on a task that is not one; `shown` is what messages call the task.
+def _daemon_key_errors(own: Any, name: str, daemon: object) -> Iterator[tuple[Path, str, str]]:
+    if any(key in own for key in _DAEMON_KEYS):
+        # Few jobs have one.
+        from mprun.jobfile.daemon_checks import daemon_key_errors
 
-    As defaults they apply to the daemons among the tasks.
-    """
-    if daemon is not False:
-        return
-    if own.get("restart") in ("on-failure", "always"):
-        message = f"`restart` is only valid for daemons ({shown} would never finish)"
-        yield ("restart",), message, "add `daemon: true`, or use `retry`"
-    if own.get("ready") is not None:
-        message = f"`ready` is only valid for daemons, which serve other tasks ({shown} is waited for)"
-        yield ("ready",), message, "add `daemon: true`"
+        yield from daemon_key_errors(own, f"task {quote(name[:50])}", daemon)
 
 
 def _pattern_errors(keys: object) -> Iterator[tuple[Path, str, str]]:
@@ -247,23 +241,14 @@ class _Checks:
                         yield self._diagnostic(path, message, help, True)
 
     def _keys_of_daemons(self) -> Iterator[Diagnostic]:
-        """Tasks with keys of a daemon that are not daemons, and defaults for daemons where there are none."""
-        defaults = self._defaults()
-        of_all = defaults.get("daemon", False)
-        for number in self._numbers("ready", "restart"):
-            item = self._item(number)
-            if any(key not in task_keys() and did_you_mean(str(key), ["daemon"]) for key in item):
-                # The key that is misspelt is an error of its own.
-                continue
-            errors = _daemon_key_errors(item, self._task(number), item.get("daemon", of_all))
-            for below, message, help in errors:
-                yield self._diagnostic(("tasks", number, *below), message, help, below == ("ready",))
-        if "ready" in defaults and of_all is False and self._tasks:
-            tasks = (item for item in self._tasks if isinstance(item, Mapping))
-            if all(item.get("daemon", False) is False for item in tasks):
-                message = "`ready` is only valid for daemons, and none of the tasks is one"
-                help = "add `daemon: true` to the tasks that serve others"
-                yield self._diagnostic(("defaults", "ready"), message, help, True)
+        """Tasks with keys that do not fit them, and defaults for daemons where there are none."""
+        numbers = self._numbers(*_DAEMON_KEYS)
+        if numbers or "ready" in self._defaults():
+            # Few jobs have any.
+            from mprun.jobfile.daemon_checks import keys_of_daemons
+
+            for error in keys_of_daemons(self._tasks, self._task, self._defaults(), numbers):
+                yield self._diagnostic(*error)
 
     def _captures(self) -> Iterator[Diagnostic]:
         """Tasks whose output is their result, but that are not commands."""

@@ -232,6 +232,11 @@ class Launcher:
             from mprun.launcher.module_files import module_files
 
             self._engine.send(("modules", *module_files(options["import_path"])))
+        if options["tell_imports"]:
+            # Few jobs skip what is unchanged.
+            from mprun.launcher.module_files import imported_modules
+
+            self._engine.send(("imports", [*sys.path], imported_modules()))
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
         refused = sorted(pidfd_signals.refused)

@@ -23,7 +23,7 @@ from mprun.reporters import table
 from mprun.reporters.format import truncate
 from mprun.reporters.task_text import without_colours
 from mprun.scheduling.instructions import NOT_READY
-from mprun.scheduling.retry import FLAKY, RETRY
+from mprun.scheduling.retry import FLAKY, RETRY, UNCHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,7 +221,9 @@ class _Document:
         if finished is not None and finished.flaky:
             yield "flaky", "true"
         if finished is not None and finished.reused:
-            yield "reused", (self._state.started and self._state.started.resumed_from) or "an earlier run"
+            resumed = self._state.started and self._state.started.resumed_from
+            since = finished.reason.removeprefix(UNCHANGED) if finished.reason.startswith(UNCHANGED) else ""
+            yield "reused", since or resumed or "an earlier run"
         if not task.attempts:
             return
         last = task.attempts[-1]

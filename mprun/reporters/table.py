@@ -16,7 +16,7 @@ from mprun.reporters.format import (
     truncate,
     widest,
 )
-from mprun.scheduling.retry import FLAKY
+from mprun.scheduling.retry import FLAKY, UNCHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -192,6 +192,8 @@ def outcome_words(task: TaskState, earlier_run: str | None = None) -> str:
         retrying = task.attempts[-1].retrying if task.attempts else None
         return f"waiting for attempt {retrying.attempt}" if retrying else "waiting"
     if finished.outcome == Outcome.SUCCEEDED:
+        if finished.reused and finished.reason.startswith(UNCHANGED):
+            return f"{finished.outcome}: {finished.reason}"
         reused = f": reused from {earlier_run or 'an earlier run'}" if finished.reused else ""
         flaky = f" ({format_reason(FLAKY) if finished.reason == FLAKY else FLAKY})" if finished.flaky else ""
         return f"{finished.outcome}{flaky}{reused}"

@@ -50,7 +50,14 @@ def exit_code_decides(task_run: TaskRun) -> bool:
     task = task_run.task
     watched = task.ready is not None or (task.limits is not None and task.limits.log is not None)
     judged = task.expect is not None or task.capture is not None
-    return not judged and not watched and not task.daemon and task_run.stop_reason is None
+    # Its dependents wait until its files are hashed.
+    return (
+        not judged
+        and not task.is_compared
+        and not watched
+        and not task.daemon
+        and task_run.stop_reason is None
+    )
 
 
 def never_ready_reason(result: AttemptResult) -> str:

@@ -168,7 +168,9 @@ class ReleasedTasks:
             return
         if task_run.planned.late:
             task_run.begin_resolving()
-            self._ready_queue.expect(task_run)
+            if not task_run.task.is_compared:
+                # Its files may be large: others go meanwhile.
+                self._ready_queue.expect(task_run)
             self.to_resolve.append(task_run)
         else:
             self.make_ready(task_run)

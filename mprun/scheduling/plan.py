@@ -47,8 +47,8 @@ class PlannedTask(Frozen):
     """A task of the plan: one instance of `task`, with `values` for its axes.
 
     `needs` and `needed_by` are its dependencies and its dependents: indices in the plan, from 0,
-    with a condition each. `late` says whether the task refers to something that is known only
-    during the run, such as a result, and `skipped` whether its `when` is known to be false.
+    with a condition each. `late` says whether something about the task is found out only when it would
+    start, such as a result that it refers to, and `skipped` whether its `when` is known to be false.
     `reused` is its outcome if it does not run again. `copy` is the number of a copy, from 1, if the task
     is repeated.
     """
@@ -84,7 +84,8 @@ class Plan(Frozen):
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
     current directory. `repetition` says how its tasks are repeated, None if they are not, and
-    `division` how they were divided among shards, of which this is one.
+    `division` how they were divided among shards, of which this is one. With `force` no task is skipped as
+    unchanged.
     """
 
     job: Job
@@ -101,6 +102,7 @@ class Plan(Frozen):
     cwd: str | None = None
     repetition: Repetition | None = None
     division: Division | None = None
+    force: bool = False
 
     def fails_if_flaky(self, task: Task) -> bool:
         """Whether it fails the run if this task succeeds only after it was retried."""
@@ -281,6 +283,8 @@ class _Traits:
 
     def late(self, instance: Instance) -> bool:
         task = instance.task
+        if task.is_compared:
+            return True
         late = self._late.get(id(task)) if task.refers else False
         if late is None:
             nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]

@@ -75,6 +75,10 @@ def allows(retry: Retry, attempts: int, result: AttemptResult) -> bool:
     return result.exit_code in retry.exit_codes or not set(retry.exceptions).isdisjoint(result.exceptions)
 
 
+# How the reason of a task begins that was skipped, because nothing has changed since the run that it names.
+UNCHANGED = "unchanged since "
+
+
 def is_flaky(planned: PlannedTask, outcome: str | None, attempts: int) -> bool:
     """Whether a task succeeded only after it was retried, in this run; lost attempts do not count."""
     # Most tasks have one attempt.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mprun.scheduling.group_expansion import GroupExpansion
     from mprun.scheduling.losses import Losses
-    from mprun.scheduling.plan import Plan, PlannedTask
+    from mprun.scheduling.plan import Plan, PlannedTask, Reused
     from mprun.scheduling.retry import AttemptResult
     from mprun.scheduling.task_run import Key
 
@@ -245,6 +245,18 @@ class Scheduler:
     def handle_skipped(self, task: int, reason: str, now: float) -> list[Instruction]:
         """The task's `when` turned out to be false; its dependents see that as a success."""
         return self._finish_resolving(task, Outcome.SKIPPED, reason, now, skipped_by_when=True)
+
+    def handle_unchanged(self, task: int, reused: Reused, now: float) -> list[Instruction]:
+        """The task would do again what an earlier run has done, and is finished as it was there."""
+        task_run = self._task_runs.all[task]
+        if not self._accepts_answer(task_run):
+            return []
+        self._task_runs.now = now
+        # Few runs have any.
+        from mprun.scheduling.known_outcomes import finish_unchanged
+
+        finish_unchanged(task_run, reused, self._task_runs, self._join_order)
+        return self._decide()
 
     def handle_resolve_failed(self, task: int, reason: str, now: float) -> list[Instruction]:
         """The task refers to something that does not exist."""

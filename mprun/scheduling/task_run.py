@@ -13,7 +13,7 @@ from mprun.scheduling.verdict import MET_BY, end_of, unmet_reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mprun.scheduling.plan import Plan, PlannedTask
+    from mprun.scheduling.plan import Plan, PlannedTask, Reused
 
 
 class TaskState(Enum):
@@ -138,9 +138,10 @@ class TaskRun:
 
     # ---- events before an attempt
 
-    def reuse(self, attempts: int) -> None:
-        """An earlier run has finished the task, with so many attempts."""
-        self.attempts = attempts
+    def reuse(self, reused: Reused) -> None:
+        """An earlier run has finished the task."""
+        self.attempts = reused.attempts
+        self.planned = self.planned.replace(reused=reused)
 
     def add_conditions(self, count: int) -> None:
         """A dependency turned out to be a group: each further instance is a condition of its own."""

@@ -32,6 +32,7 @@ TRANSITIONS: dict[tuple[TaskState, str], TaskState] = {
     (WAITING, "finish"): FINISHED,
     (RESOLVING, "accept_answer"): RESOLVING,
     (RESOLVING, "become_ready"): READY,
+    (RESOLVING, "reuse"): RESOLVING,
     (RESOLVING, "expand"): EXPANDED,
     (RESOLVING, "finish"): FINISHED,
     (READY, "dispatch"): STARTING,

@@ -130,7 +130,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     if "jobs/stack.yaml" in arguments:
         run_until_ctrl_c(*arguments, directory=place)
         return
-    if arguments[:1] == ["logs"]:
+    if arguments[:1] in (["logs"], ["why"]):
         assert mprun("job.yaml", cwd=place).code == 0
     if "||" in arguments:
         arguments = arguments[: arguments.index("||")]

@@ -65,8 +65,9 @@ PURE = "scheduling"
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Only these modules start, signal and wait for processes. Besides the packages for that: the engine's
-# own signals, its probes' threads, which block signals, the process that matches patterns, the command,
-# which forks the launcher first and kills it if there is no run, and what removes what it has unpacked.
+# own signals, its probes' threads, which block signals, the processes that match patterns and hash files,
+# the command, which forks the launcher first and kills it if there is no run, and what removes what it has
+# unpacked.
 PROCESS_CALLS = {
     "os": {"execv", "execve", "fork", "kill", "killpg", "pidfd_open", "posix_spawn", "setpgid", "setsid"}
     | {"wait", "wait3", "wait4", "waitid", "waitpid"},
@@ -80,7 +81,7 @@ PROCESS_CALLS = {
     },
 }
 MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "jobfile.matcher"}
-MAY_CALL |= {"__main__", "cli.main", "failpoints", "record.packed_run"}
+MAY_CALL |= {"__main__", "cli.main", "failpoints", "record.packed_run", "engine.unchanged_worker"}
 
 # What is below a state directory may be a link, a FIFO or another user's, so one module opens and checks
 # it, and another one names it (docs/record.md: "What may be a record"). The others that open files, or look
@@ -104,6 +105,7 @@ OPENS_OTHERS = {
     "cli.show": "a word of the command line that may be a packed run",
     "engine.directories": "the directories in which tasks run",
     "engine.readiness": "the file that a service creates when it is ready",
+    "record.file_hashes": "the inputs and outputs of tasks, and their code",
     "record.packed_path": "a packed run in place of a state directory",
     "record.packed_run": "a packed run, and the temporary directory that it is unpacked into",
     "record.pidfile": "the namespaces of this process, in /proc",

@@ -74,6 +74,8 @@ tasks:
     description: gets it
     flaky: fail
     artifacts: true
+    inputs: ["data/*.csv"]
+    outputs: [out]
     target: package.module:Class.method
     args: [1, "two", null, {three: [3]}]
     kwargs: {día: 1}

@@ -42,6 +42,12 @@ def reuse_an_outcome():
     assert run.log == ["succeeded a", "start b"]
 
 
+def find_a_task_unchanged():
+    run = Run(plan({"a": (), "b": ("a",)}, late=("a",)))
+    run.apply(run.scheduler.handle_unchanged(0, Reused(outcome="succeeded", attempts=1), 1.0))
+    assert run.last == ["succeeded a", "start b"]
+
+
 def cancel_a_start_whose_dependency_has_succeeded_in_the_meantime():
     run = Run(plan({"a": (), "b": ("a",)}), held=1).started("a")
     run.exited("a")
@@ -76,6 +82,7 @@ SCENARIOS = (
     lose_a_held_start,
     stop_a_task_that_is_starting,
     reuse_an_outcome,
+    find_a_task_unchanged,
     cancel_a_start_whose_dependency_has_succeeded_in_the_meantime,
     stop_a_task_that_is_being_resolved,
     stop_a_group_that_was_expanded,

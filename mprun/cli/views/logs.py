@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.task_state import TaskState
 
 # How many tasks a message names.
 _MAX_NAMES = 5
@@ -242,9 +243,29 @@ def _origins(
             for name in reused:
                 if name not in found and name in origin[1].tasks and origin[1].tasks[name].attempts:
                     found[name] = origin
+        for name in reused:
+            if (
+                name not in found
+                and (unchanged := _unchanged_since(directory, state.tasks[name])) is not None
+            ):
+                found[name] = unchanged
         if gone := [name for name in reused if name not in found]:
             note(f"without {join_names(gone, _MAX_NAMES)}, which ran in an earlier run that is gone")
     return found
+
+
+def _unchanged_since(directory: RunDirectory, task: TaskState) -> tuple[RunDirectory, RunState] | None:
+    """The run that ran a task which was skipped as unchanged; None if its record is gone."""
+    from mprun.record.reader import read_state
+    from mprun.record.state_dir import is_run_id
+    from mprun.scheduling.retry import UNCHANGED
+
+    reason = task.finished.reason if task.finished else ""
+    run = reason.removeprefix(UNCHANGED)
+    if run == reason or not is_run_id(run):
+        return None
+    origin = directory.beside(run)
+    return (origin, read_state(origin)[0]) if origin.has_record() else None
 
 
 def require_matches(directory: RunDirectory, selection: Selection, state: RunState) -> None:

@@ -32,7 +32,8 @@ _PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 class DaskExecutor:
     """Speaks with one bridge; see `mprun.executors.by_name.NamedExecutor`."""
 
-    unsupported: frozenset[str] = frozenset()
+    # What is imported, and which files are there, only the hosts know.
+    unsupported: frozenset[str] = frozenset(("inputs",))
     # All but `log`: logs are sent.
     probe_kinds = frozenset(("command", "tcp", "http", "file"))
 

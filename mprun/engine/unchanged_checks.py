@@ -1,0 +1,209 @@
+"""Finds out whether tasks with `inputs` or `outputs` are unchanged; keeps what the next run needs for it."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import quote
+from mprun.engine.preflight import env_texts
+from mprun.engine.unchanged_worker import UnchangedWorker
+from mprun.executors.base import ExecutorLost, Exited
+from mprun.jobfile.model import PARAM_VARIABLE, STANDARD_INPUT_PATH
+from mprun.jobfile.references import ReferenceProblem
+from mprun.outcomes import Outcome
+from mprun.record.fingerprint import canonical
+from mprun.record.unchanged import Answer, Question, relative_job
+from mprun.scheduling.instructions import RUN_FINISHED
+from mprun.scheduling.plan import Reused
+from mprun.scheduling.retry import UNCHANGED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mprun.clock import Clock
+    from mprun.engine.resolver import TaskResolver
+    from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import Executor, Report
+    from mprun.jobfile.model import Task
+    from mprun.launcher.channel import AttemptKey
+    from mprun.record.state_dir import RunDirectory
+    from mprun.scheduling.instructions import Finish, Instruction
+    from mprun.scheduling.plan import Plan, PlannedTask
+    from mprun.scheduling.scheduler import Scheduler
+
+
+class UnchangedChecks:
+    """Asks of each such task, when nothing else is missing, whether it would do again what it did last.
+
+    The end of an attempt that may have succeeded is held back until its files are hashed: what starts
+    then may change them.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        directory: RunDirectory,
+        scheduler: Scheduler,
+        table: TaskTable,
+        resolver: TaskResolver,
+        clock: Clock,
+        act: Callable[[list[Instruction]], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._scheduler = scheduler
+        self._table = table
+        self._resolver = resolver
+        self._clock = clock
+        self._act = act
+        self._warn = warn
+        self._has_warned = False
+        # The tasks of this run that were asked about and run, by their numbers.
+        self._runs: set[int] = set()
+        self._held: dict[AttemptKey, Exited] = {}
+        self._released: list[Report] = []
+        # Known by the time of the first request.
+        self._is_told = hasattr(executor, "imports")
+
+        def first() -> dict[str, Any]:
+            began, path, modules = executor.imports  # type: ignore[attr-defined]
+            job = relative_job(plan.job.path, directory.state.path)
+            return {"directory": directory.path, "job": job, "began": began, "path": path, "modules": modules}
+
+        self._worker = UnchangedWorker(first)
+
+    def fileno(self) -> int:
+        """Readable when `proceed` has something to do."""
+        return self._worker.fileno()
+
+    def begin(self, number: int) -> bool:
+        """Ask about a task whose references are resolved; False if it is none of these, and starts now."""
+        planned = self._table.tasks[number]
+        task = planned.task
+        if not task.is_compared or planned.copy:
+            return False
+        if self._plan.job.path == STANDARD_INPUT_PATH or not self._is_told:
+            return False
+        try:
+            values, folder = task_values(self._plan, task, number, self._resolver)
+        except ReferenceProblem:
+            # It starts, and fails as it does without these keys.
+            return False
+        self._worker.ask(number, partial(self._question, planned, values, folder))
+        return True
+
+    def _question(self, planned: PlannedTask, values: dict[str, Any], folder: str) -> list[Any]:
+        # Not in the engine's loop: a value may be large.
+        task = planned.task
+        question = Question(
+            task=planned.name,
+            settings={label: canonical(value) for label, value in values.items()},
+            targets=(task.target, *self._plan.job.preload) if task.target is not None else (),
+            inputs=task.inputs or (),
+            outputs=task.outputs or (),
+            folder=folder,
+            forced=self._plan.force,
+        )
+        return ["check", question.to_dict()]
+
+    def proceed(self) -> None:
+        """Act on the answers that have come."""
+        for key, answer in self._worker.take():
+            if isinstance(key, int):
+                self._handle_checked(key, Answer(**answer) if answer else Answer())
+            elif key is not None and key in self._held:
+                if answer:
+                    name = quote(self._table.tasks[key[0]].name)
+                    self._warn(f"nothing is kept to compare task {name} with in the next run: {answer}")
+                self._released.append(self._held.pop(key))
+        if self._worker.failure and not self._has_warned:
+            self._has_warned = True
+            lacks = "no task is skipped as unchanged, and nothing is kept for the next run"
+            self._warn(f"{lacks}: {self._worker.failure}")
+
+    def _handle_checked(self, number: int, answer: Answer) -> None:
+        planned, now = self._table.tasks[number], self._clock.timed()
+        if answer.warning:
+            self._warn(f"task {quote(planned.name)} is not skipped when it is unchanged: {answer.warning}")
+        if not answer.since:
+            self._runs.add(number)
+            self._act(self._scheduler.handle_resolved(number, now))
+            return
+        reused = Reused(
+            outcome=Outcome.SUCCEEDED, attempts=answer.attempts, reason=f"{UNCHANGED}{answer.since}"
+        )
+        self._table.tasks[number] = planned.replace(reused=reused)
+        self._act(self._scheduler.handle_unchanged(number, reused, now))
+
+    def admit(self, reports: Sequence[Report], end_reason: str | None) -> list[Report]:
+        """The reports that can be handled now: of these, and of those that were held back."""
+        admitted: list[Report] = [*self._released]
+        self._released.clear()
+        for report in reports:
+            is_over = isinstance(report, ExecutorLost)
+            if isinstance(report, Exited) and self._may_succeed(report, end_reason):
+                self._held[report.key] = report
+                name = self._table.tasks[report.key[0]].name
+                self._worker.ask(report.key, partial(list, ["finish", name]))
+                continue
+            if is_over:
+                admitted += self._give_up()
+            admitted.append(report)
+        if self._held and end_reason not in (None, RUN_FINISHED):
+            admitted += self._give_up()
+        return admitted
+
+    def _may_succeed(self, report: Exited, end_reason: str | None) -> bool:
+        return (
+            report.exit_code == 0
+            and report.key[0] in self._runs
+            and not self._worker.failure
+            and end_reason in (None, RUN_FINISHED)
+        )
+
+    def _give_up(self) -> list[Exited]:
+        """All held reports; nothing is kept of these tasks."""
+        self._runs -= {number for number, _ in self._held}
+        held = [*self._held.values()]
+        self._held.clear()
+        return held
+
+    def handle_finished(self, finish: Finish) -> None:
+        """A task has its outcome: if it has succeeded, keep what it depended on and made."""
+        if finish.task not in self._runs or finish.outcome != Outcome.SUCCEEDED:
+            return
+        name, attempts = self._table.tasks[finish.task].name, finish.attempts
+        self._worker.ask(None, partial(list, ["keep", name, attempts]), needed=True)
+
+    def close(self) -> None:
+        """Have written what is kept, and end the process."""
+        self._worker.close()
+
+
+def task_values(plan: Plan, task: Task, number: int, resolver: TaskResolver) -> tuple[dict[str, Any], str]:
+    """What a task does by the job file, by label, and the directory in which it does it.
+
+    Raises ReferenceProblem.
+    """
+    call, expect = resolver.call(number), resolver.expect(number)
+    env = {**env_texts(plan.job.env), **resolver.env(number, call)}
+    folder = call.cwd or resolver.cwd
+    values: dict[str, Any] = {}
+    if call.command is not None:
+        values["its command"] = [*call.command]
+        values["`capture`"] = task.capture
+    else:
+        values["its target"] = task.target
+    values |= {f"argument {place}": value for place, value in enumerate(call.args, start=1)}
+    values |= {f"argument {quote(name)}": value for name, value in call.kwargs.items()}
+    values |= {
+        f"environment variable {quote(name)}": value
+        for name, value in env.items()
+        if not name.startswith(PARAM_VARIABLE) and name != "MPRUN_TASK_DIR"
+    }
+    values["its working directory"] = os.path.relpath(folder, os.path.dirname(plan.job.path))
+    values["`expect`"] = None if expect is None else expect.to_dict()
+    return values, folder

@@ -1,0 +1,168 @@
+"""Asks a process of its own what has changed, in a thread: files may be large, and file systems may hang."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from queue import SimpleQueue
+from signal import SIGKILL
+from socket import socketpair
+from typing import TYPE_CHECKING, Any
+
+from mprun.engine.signals import block_in_this_thread
+from mprun.record import unchanged_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+# What the run has to keep at its end is written in some milliseconds, unless a file system hangs.
+_CLOSE_SECONDS = 5.0
+
+
+class UnchangedWorker:
+    """Sends requests one after the other; `fileno` becomes readable when `take` has an answer.
+
+    `first` makes the request that says which run it is. The methods are for one thread, and none but
+    `close` blocks.
+    """
+
+    def __init__(self, first: Callable[[], Any]) -> None:
+        self._first = first
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._requests: SimpleQueue[tuple[Any, Callable[[], Any], bool] | None] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._is_ending = False
+        # How many requests must not be dropped at the end, and how many of these are over. Each number is
+        # changed by one thread alone.
+        self._needed = self._needed_done = 0
+        self.failure = ""
+
+    def fileno(self) -> int:
+        """The descriptor, readable when `take` has an answer."""
+        return self._reader
+
+    def ask(self, key: Any, request: Callable[[], Any], *, needed: bool = False) -> None:
+        """Ask for what `request` returns, in JSON; `take` has the answer, or None if there will be none.
+
+        What is `needed` is also asked at the end.
+        """
+        self._needed += needed
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # The system has as many threads as it allows.
+                self.failure = self.failure or str(error)
+                self._answer(key, None)
+                self._thread = None
+                return
+        self._requests.put((key, request, needed))
+
+    def take(self) -> list[tuple[Any, Any]]:
+        """The answers since the last call, each with its key."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+        found = []
+        while not self._answers.empty():
+            found.append(self._answers.get())
+        return found
+
+    def close(self) -> None:
+        """Answer what is needed, then end the process."""
+        self._is_ending = True
+        if self._thread is not None:
+            self._requests.put(None)
+            if self._needed > self._needed_done:
+                self._thread.join(_CLOSE_SECONDS)
+            if self._pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, SIGKILL)
+            self._thread.join()
+            self._thread = None
+        for descriptor in (self._reader, self._writer):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    # ---- in the thread
+
+    def _run(self) -> None:
+        block_in_this_thread()
+        ours: socket | None = None
+        try:
+            ours, self._pid = _start_process()
+            with ours.makefile("rw", encoding="ascii") as stream:
+                _exchange(stream, self._first())
+                self._serve(stream)
+        except (OSError, ValueError, EOFError) as error:
+            if not self._is_ending:
+                self.failure = str(error) or "its process has ended"
+        finally:
+            if ours is not None:
+                ours.close()
+            if self._pid:
+                pid, self._pid = self._pid, 0
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, SIGKILL)
+                    os.waitpid(pid, 0)
+        # There is no process any more.
+        while (request := self._requests.get()) is not None:
+            self._needed_done += request[2]
+            self._answer(request[0], None)
+
+    def _serve(self, stream: Any) -> None:
+        while (request := self._requests.get()) is not None:
+            key, make, is_needed = request
+            answer = None
+            try:
+                if is_needed or not self._is_ending:
+                    answer = _exchange(stream, make())
+            finally:
+                self._needed_done += is_needed
+                self._answer(key, answer)
+        # For the loop after this one.
+        self._requests.put(None)
+
+    def _answer(self, key: Any, answer: Any) -> None:
+        self._answers.put((key, answer))
+        with contextlib.suppress(OSError):
+            os.write(self._writer, b"\0")
+
+
+def _exchange(stream: Any, request: Any) -> Any:
+    stream.write(json.dumps(request) + "\n")
+    stream.flush()
+    line = stream.readline()
+    if not line:
+        raise EOFError
+    return json.loads(line)
+
+
+def _start_process() -> tuple[socket, int]:
+    ours, theirs = socketpair()
+    script = os.path.abspath(unchanged_process.__file__)
+    # No standard output and error: it prints nothing, and /dev/null may be missing.
+    actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), *((os.POSIX_SPAWN_CLOSE, n) for n in (1, 2))]
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", script, str(os.getpid())],
+            os.environ,
+            file_actions=actions,
+            # Ctrl-C is for mprun alone.
+            setpgroup=0,
+            setsigmask=(),
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ours, pid

@@ -1,0 +1,192 @@
+"""What each task of a state directory did last: its fingerprint, and the run that has its result.
+
+`unchanged/` in the state directory has a file for each task with `inputs` or `outputs` of each job file.
+While such a task runs, its file names the run alone: so after a kill, or a failure, nothing is known of it.
+The files carry a keyed digest of their content: one that is torn, edited or from elsewhere counts as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from mprun.frozen import Frozen
+from mprun.record import fingerprint, results
+from mprun.record.fingerprint import Fingerprint, keyed_digest
+from mprun.record.state_dir import RunDirectory, is_run_id
+from mprun.record.state_files import CREATE, Folder
+
+if TYPE_CHECKING:
+    from mprun.record.state_files import StateFile
+
+FOLDER = "unchanged"
+_KEY, _KEY_BYTES = "key", 32
+# No more is read of a file; a fingerprint with 100,000 files has 15 MB.
+_MAX_BYTES = 64 << 20
+# When there are more files, the oldest are removed.
+MAX_TASKS = 20_000
+
+
+class LastResult(Frozen):
+    """How a task succeeded last: what it depended on, and the `run` that ran it.
+
+    The record of the run `holder` has its result. `attempts` is how many it took, `files` has the keyed
+    digest of each file of its result by suffix.
+    """
+
+    run: str
+    holder: str
+    attempts: int
+    fingerprint: Fingerprint
+    files: dict[str, str]
+
+
+class Unknown(Frozen):
+    """Why nothing is known of how a task succeeded last, as a clause."""
+
+    why: str
+
+
+class LastResults:
+    """The files about the tasks of one job file; `job` names it. Every method raises OSError."""
+
+    def __init__(self, state: Folder, job: str) -> None:
+        self._state = state
+        self._job = job
+        self._folder = state.folder(FOLDER)
+        self._secret = b""
+
+    def open(self, *, create: bool) -> None:
+        """Read the key, or make it. Raises OSError."""
+        if create:
+            self._folder = self._state.make(FOLDER)
+        key = self._folder.file(_KEY)
+        self._secret = _read_key(key)
+        if not self._secret and create:
+            self._write(_KEY, os.urandom(_KEY_BYTES))
+            # Another run may have made it at the same time.
+            self._secret = _read_key(key)
+        if not self._secret:
+            raise OSError(0, "the key of the digests cannot be read")
+
+    def digest(self, text: str) -> str:
+        """A keyed digest of a text, which may be secret."""
+        return keyed_digest(self._secret, text)
+
+    def read(self, task: str) -> LastResult | Unknown:
+        """How a task succeeded last."""
+        file = self._folder.file(self._name(task))
+        data = file.read(_MAX_BYTES)
+        if data is None:
+            return Unknown(why="no earlier run has left anything to compare with")
+        found = self._verified(data, task)
+        if found is None:
+            return Unknown(why="what an earlier run has left to compare with is damaged")
+        if isinstance(ran := found.get("running"), str):
+            why = found.get("why") or "did not finish it successfully"
+            return Unknown(why=f"the last run that started it, {ran}, {why}")
+        return _last_result(found) or Unknown(why="what an earlier run has left to compare with is damaged")
+
+    def begin(self, task: str, run: str, why: str = "") -> None:
+        """A run is about to start a task, or has run it and leaves nothing to compare with, which is why."""
+        self._write_signed(task, {"running": run, "why": why})
+
+    def is_running(self, task: str, run: str) -> bool:
+        """Whether no other run has started the task since `begin`."""
+        found = self._verified(self._folder.file(self._name(task)).read(_MAX_BYTES) or b"", task)
+        return found is not None and found.get("running") == run
+
+    def write(self, task: str, last: LastResult) -> None:
+        """A task has succeeded, or is as it was."""
+        self._write_signed(task, {**last.to_dict(), "fingerprint": last.fingerprint.to_dict()})
+
+    def result(self, task: str, last: LastResult) -> RunDirectory | None:
+        """The record that still has the result of a task, unchanged; None if there is none."""
+        directory = RunDirectory(f"{self._state.path}/runs/{last.holder}", self._state.folder("runs"))
+        if not is_run_id(last.holder) or not directory.has_record():
+            return None
+        return directory if self.result_digests(directory, task, last.attempts) == last.files else None
+
+    def result_digests(self, directory: RunDirectory, task: str, attempts: int) -> dict[str, str]:
+        """The keyed digest of each file of a result, by suffix; a file that is not ours is left out."""
+        files = directory.result_files(task, attempts)
+        found = {}
+        for suffix in results.ADOPTED_SUFFIXES:
+            data = files.with_suffix(suffix).read(results.VALUE_LIMIT + 1)
+            if data is not None:
+                # It may contain what the task was given.
+                found[suffix] = hmac.new(self._secret, data, hashlib.sha256).hexdigest()
+        return found
+
+    def limit(self) -> None:
+        """Remove the oldest files if there are too many."""
+        names = self._folder.names()
+        if len(names) <= MAX_TASKS:
+            return
+        aged = []
+        for name in names:
+            with contextlib.suppress(OSError):
+                aged.append((self._folder.stat(name).st_mtime_ns, name))
+        for _, name in sorted(aged)[: len(aged) - MAX_TASKS]:
+            if name != _KEY:
+                with contextlib.suppress(OSError):
+                    self._folder.unlink(name)
+
+    def _name(self, task: str) -> str:
+        text = f"{self._job}\0{task}"
+        return f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}.json"
+
+    def _verified(self, data: bytes, task: str) -> dict[str, Any] | None:
+        """The content of a task's file; None if mprun has not written it so for this task."""
+        signature, _, text = data.partition(b"\n")
+        expected = hmac.new(self._secret, text, hashlib.sha256).hexdigest().encode()
+        if not hmac.compare_digest(signature, expected):
+            return None
+        found = json.loads(text)
+        if not isinstance(found, dict) or found.get("format") != fingerprint.FORMAT:
+            return None
+        # A file of another task may have been put in its place.
+        return found if (found.get("job"), found.get("task")) == (self._job, task) else None
+
+    def _write_signed(self, task: str, content: dict[str, Any]) -> None:
+        content = {"format": fingerprint.FORMAT, "job": self._job, "task": task, **content}
+        text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
+        signature = hmac.new(self._secret, text, hashlib.sha256).hexdigest().encode()
+        self._write(self._name(task), signature + b"\n" + text)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file that appears with all its content at once."""
+        temporary = f"{name}.{os.getpid()}"
+        with open(self._folder.open(temporary, CREATE), "wb") as stream:
+            stream.write(data)
+        self._folder.rename(temporary, name)
+
+
+def _read_key(key: StateFile) -> bytes:
+    """The key; empty if there is none that only its owner can read."""
+    try:
+        if key.stat().st_mode & 0o077:
+            return b""
+    except OSError:
+        return b""
+    found = key.read(_KEY_BYTES + 1) or b""
+    return found if len(found) == _KEY_BYTES else b""
+
+
+def _last_result(found: dict[str, Any]) -> LastResult | None:
+    known = fingerprint.from_dict(found.get("fingerprint"))
+    run, holder, attempts, files = map(found.get, ("run", "holder", "attempts", "files"))
+    if (
+        known is None
+        or not isinstance(run, str)
+        or not isinstance(holder, str)
+        or not isinstance(files, dict)
+    ):
+        return None
+    if type(attempts) is not int or attempts < 1:
+        return None
+    return LastResult(run=run, holder=holder, attempts=attempts, fingerprint=known, files=files)

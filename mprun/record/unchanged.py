@@ -1,0 +1,204 @@
+"""Decides whether a task would do again what it did last, and keeps what it has done for the next run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+from mprun.diagnostics import quote
+from mprun.frozen import Frozen
+from mprun.record import file_hashes
+from mprun.record.file_hashes import Unusable
+from mprun.record.fingerprint import Fingerprint
+from mprun.record.last_results import LastResult, LastResults, Unknown
+from mprun.record.resume import adopt_results
+from mprun.record.state_dir import file_name
+from mprun.record.state_files import CREATE
+from mprun.scheduling.plan import Reused
+
+if TYPE_CHECKING:
+    from mprun.record.code_files import Code, ImportedCode
+    from mprun.record.state_dir import RunDirectory
+
+# The file systems' clocks are up to this far behind the one of programs, in nanoseconds.
+_CLOCK_NS = 20_000_000
+# How the name of the file ends that says why a task runs or not.
+WHY = ".why.json"
+
+
+class Question(Frozen):
+    """What a task is asked about: whether it is unchanged.
+
+    `settings` are canonical texts by their labels, in the order in which differences are looked for.
+    `targets` are the target and the modules that are imported for every task; none of a command. Patterns in
+    `inputs` and `outputs` start at `folder`. With `forced` it runs in any case.
+    """
+
+    task: str
+    settings: dict[str, str]
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    folder: str
+    forced: bool = False
+
+
+class Answer(Frozen):
+    """Whether a task runs: it is unchanged `since` a run, which took `attempts`, or else `why` says why not.
+
+    `warning` is what the user should know, "" if there is nothing.
+    """
+
+    since: str = ""
+    attempts: int = 0
+    why: str = ""
+    warning: str = ""
+
+
+class UnchangedTasks:
+    """The tasks of one run that say `inputs` or `outputs`; `imported` is the code of the job.
+
+    The imports began at `began`, in nanoseconds since the epoch: code that has changed since then may not
+    be what was imported.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, last: LastResults, imported: ImportedCode, began: int
+    ) -> None:
+        self._directory = directory
+        self._last = last
+        self._imported = imported
+        self._began = began
+        # What each task that runs depended on before its start.
+        self._before: dict[str, tuple[Question, Fingerprint, Code]] = {}
+
+    def check(self, question: Question) -> Answer:
+        """Whether a task is unchanged; if it is not, it must run now. Raises OSError."""
+        answer = self._answer(question)
+        if not answer.since:
+            self._last.begin(question.task, self._directory.run_id, self._flaw(answer))
+        self._explain(question.task, answer)
+        return answer
+
+    def _flaw(self, answer: Answer) -> str:
+        return f"left nothing to compare with: {answer.warning}" if answer.warning else ""
+
+    def _answer(self, question: Question) -> Answer:
+        last = self._last.read(question.task)
+        try:
+            now, code = self._fingerprint(question)
+        except Unusable as error:
+            return Answer(why=str(error), warning=str(error))
+        self._before[question.task] = question, now, code
+        if question.forced:
+            return Answer(why="`--force` was given")
+        if isinstance(last, Unknown):
+            return Answer(why=last.why)
+        outputs, problem = _outputs(question)
+        if why := last.fingerprint.difference(now.replace(outputs=outputs)):
+            return Answer(why=f"{why} since run {last.run}")
+        if problem:
+            return Answer(why=problem)
+        return self._reuse(question.task, last)
+
+    def _reuse(self, task: str, last: LastResult) -> Answer:
+        holder = self._last.result(task, last)
+        if holder is None:
+            return Answer(
+                why=f"the record of run {last.holder}, which has its result, was removed or has changed"
+            )
+        adopt_results(holder, self._directory, {task: Reused(outcome="succeeded", attempts=last.attempts)})
+        if self._last.result_digests(self._directory, task, last.attempts) != last.files:
+            return Answer(why=f"its result in run {last.holder} changed while it was read")
+        self._last.write(task, last.replace(holder=self._directory.run_id))
+        return Answer(since=last.run, attempts=last.attempts)
+
+    def finish(self, task: str) -> str:
+        """A task has come to its end: hash what it made. Why nothing can be kept of it; empty if it can."""
+        found = self._before.get(task)
+        if found is None:
+            return ""
+        question, before, code = found
+        try:
+            if path := self._imported.changed(code):
+                raise Unusable(f"{quote(path)} changed while the task ran")
+            if before.inputs != file_hashes.hash_matches(question.inputs, question.folder, "inputs"):
+                raise Unusable("one of its `inputs` changed while the task ran")
+            outputs = file_hashes.hash_matches(question.outputs, question.folder, "outputs")
+        except Unusable as problem:
+            del self._before[task]
+            self._last.begin(task, self._directory.run_id, f"left nothing to compare with: {problem}")
+            return str(problem)
+        self._before[task] = question, before.replace(outputs=outputs), code
+        return ""
+
+    def keep(self, task: str, attempts: int) -> None:
+        """A task has succeeded, after `finish`. Raises OSError."""
+        found = self._before.pop(task, None)
+        run = self._directory.run_id
+        if found is None or not self._last.is_running(task, run):
+            # Another run has started it meanwhile: it may have made what is there now.
+            return
+        files = self._last.result_digests(self._directory, task, attempts)
+        self._last.write(
+            task, LastResult(run=run, holder=run, attempts=attempts, fingerprint=found[1], files=files)
+        )
+
+    def _fingerprint(self, question: Question) -> tuple[Fingerprint, Code]:
+        """What a task depends on now, without its outputs. Raises Unusable."""
+        code = self._imported.of(question.targets)
+        for path in code.paths.values():
+            if self._imported.source(path).signature[-1] > self._began - _CLOCK_NS:
+                raise Unusable(f"{quote(path)} changed while it was imported")
+        now = Fingerprint(
+            settings={label: self._last.digest(text) for label, text in question.settings.items()},
+            inputs=file_hashes.hash_matches(question.inputs, question.folder, "inputs"),
+            outputs={},
+            python=platform.python_version(),
+            code={name: [path, self._imported.source(path).digest] for name, path in code.paths.items()},
+            distributions=self._imported.versions(code.others),
+        )
+        return now, code
+
+    def _explain(self, task: str, answer: Answer) -> None:
+        """Write for `mprun why` what was found."""
+        text = json.dumps({"unchanged_since": answer.since or None, "why": answer.why})
+        file = self._directory.results.file(f"{file_name(task)}{WHY}")
+        with open(file.open(CREATE), "wb") as stream:
+            stream.write(text.encode("utf-8", "surrogatepass"))
+
+
+def _outputs(question: Question) -> tuple[dict[str, str], str]:
+    """The outputs that are there, and what is wrong with others."""
+    found: dict[str, str] = {}
+    problem = ""
+    for pattern in question.outputs:
+        try:
+            found |= file_hashes.hash_matches([pattern], question.folder, "outputs")
+        except Unusable as error:
+            # If it was there after the last run, the difference names it.
+            problem = problem or str(error)
+    return dict(sorted(found.items())), problem
+
+
+def relative_job(path: str, state_dir: str) -> str:
+    """How a state directory names a job file: another place of both changes nothing."""
+    return os.path.relpath(path, state_dir)
+
+
+def to_question(found: dict[str, Any]) -> Question:
+    """The question that has travelled as JSON."""
+    lists = {name: tuple(found[name]) for name in ("targets", "inputs", "outputs")}
+    return Question(**{**found, **lists})
+
+
+def read_why(directory: RunDirectory, task: str) -> dict[str, Any]:
+    """What a run has found of a task; empty if it had no reason to look, or its file is damaged."""
+    data = directory.results.file(f"{file_name(task)}{WHY}").read(1 << 16)
+    try:
+        found = json.loads(data or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,69 @@
+"""The program of the process that hashes what tasks depend on; it waits for files in place of the engine.
+
+Each request on descriptor 0 is a line of JSON, and so is its answer. The first one says which run it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mprun.record.unchanged import UnchangedTasks
+
+
+def serve(stream: Any) -> None:
+    """Answer requests until there are no more."""
+    import json
+
+    tasks: UnchangedTasks | None = None
+    for line in stream:
+        request = json.loads(line)
+        if tasks is None:
+            tasks, answer = _begin(request)
+        else:
+            answer = _answer(tasks, *request)
+        stream.write(json.dumps(answer) + "\n")
+        stream.flush()
+
+
+def _begin(found: dict[str, Any]) -> tuple[UnchangedTasks, str]:
+    from mprun.record.code_files import ImportedCode
+    from mprun.record.last_results import LastResults
+    from mprun.record.state_dir import RunDirectory
+    from mprun.record.unchanged import UnchangedTasks
+
+    directory = RunDirectory(found["directory"])
+    last = LastResults(directory.state, found["job"])
+    last.open(create=True)
+    last.limit()
+    code = ImportedCode(found["modules"], found["path"])
+    return UnchangedTasks(directory, last, code, found["began"]), ""
+
+
+def _answer(tasks: UnchangedTasks, kind: str, *details: Any) -> Any:
+    from mprun.record.unchanged import to_question
+
+    if kind == "check":
+        return tasks.check(to_question(*details)).to_dict()
+    if kind == "finish":
+        return tasks.finish(*details)
+    tasks.keep(*details)
+    return ""
+
+
+def _main() -> None:
+    # Isolated, so that nothing of the working directory or the environment is imported.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from socket import socket
+
+    from mprun.linux import prctl
+
+    prctl.die_with_parent(int(sys.argv[1]))
+    with socket(fileno=0) as engine, engine.makefile("rw", encoding="ascii") as stream:
+        serve(stream)
+
+
+if __name__ == "__main__":
+    _main()
