@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-newest bench reliability pictures man dist lint format pytest lock clean
+.PHONY: help demo test test-newest bench reliability pictures man docs dist lint format pytest lock clean
 
 VERSIONS := 3.11 3.12 3.13 3.14 3.15
 CHECK := python=$$(tools/python) && "$$python" tools/check.py
@@ -42,6 +42,10 @@ man:     ## docs/mprun.1, the manual page, from the help of the commands
 	@tools/venv .venv
 	.venv/bin/python tools/man_page.py
 
+docs:    ## the site from docs/ into build/site; a warning is an error
+	@tools/venv .venv docs
+	.venv/bin/python -m sphinx -W --keep-going -q -E -a -b html -d build/doctrees docs build/site
+
 dist:    ## the wheel and the source distribution of the last commit into dist/, the same bytes each time
 	@tools/venv .venv release
 	.venv/bin/python tools/dist.py
@@ -55,7 +59,7 @@ format:  ## fix what ruff can fix
 	.venv/bin/ruff format
 
 pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pytest
-	@tools/venv .venv test hosts release
+	@tools/venv .venv test hosts docs release
 	.venv/bin/python -m pytest $(ARGS)
 
 lock:    ## pin the environment of tests and lint anew: constraints.txt

@@ -84,7 +84,7 @@ def lint() -> None:
 def suite(venv: str, mark: str = "", *options: str) -> None:
     """The tests in an environment: all, or those that a mark and pytest's `options` select."""
     # Tests with the same result on every Python need more than the others.
-    groups = ["test"] if venv.startswith(".venv-3") else ["test", "hosts", "release"]
+    groups = ["test"] if venv.startswith(".venv-3") else ["test", "hosts", "docs", "release"]
     if step(f"environment {venv}", "tools/venv", venv, *groups):
         step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-qrs", "-m", mark, *options)
 
@@ -207,7 +207,7 @@ def check(arguments: list[str]) -> None:
             lanes["newest"] = ["newest"]
         elif name == "tests":
             lanes |= lanes_of_tests(arguments)
-            shared += ["hosts", "release", "tools/packages", "tools/browser"]
+            shared += ["hosts", "docs", "release", "tools/packages", "tools/browser"]
             break
         else:
             sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")

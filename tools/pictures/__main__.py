@@ -24,21 +24,25 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from animation import animation  # noqa: E402
+from process_tree import process_tree  # noqa: E402
 from screenshots import screenshot  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 JOB = ("docs/pictures/shop.yaml", "docs/pictures/shop.py")
+TREE = ("jobs/parents.yaml", "examples/parents.py", "tools/pictures/process_tree.py")
 # What a change of makes a picture out of date.
 MADE_FROM = {
     "live-view.svg": (
         *JOB,
-        "tools/pictures/*.py",
+        "tools/pictures/animation.py",
         "mprun/reporters/frame.py",
         "mprun/reporters/view_state.py",
     ),
-    "report-light.png": (*JOB, "tools/pictures/*.py", "mprun/reporters/report/*"),
-    "report-dark.png": (*JOB, "tools/pictures/*.py", "mprun/reporters/report/*"),
-    "plan.svg": ("docs/order.md", "tools/pictures/*.py", "mprun/cli/views/plan_graph.py"),
+    "report-light.png": (*JOB, "tools/pictures/screenshots.py", "mprun/reporters/report/*"),
+    "report-dark.png": (*JOB, "tools/pictures/screenshots.py", "mprun/reporters/report/*"),
+    "tree-fork.svg": TREE,
+    "tree-forkserver.svg": TREE,
+    "plan.svg": ("docs/order.md", "tools/pictures/graph.mjs", "mprun/cli/views/plan_graph.py"),
 }
 # The names that the pictures have in place of those of the directory and the host of the run.
 FOLDER, HOST = "/home/you/shop", "laptop"
@@ -85,6 +89,15 @@ def make_reports(folder: Path, names: list[str]) -> None:
     for name in names:
         scheme = name.removeprefix("report-").removesuffix(".png")
         keep(name, screenshot(page, scheme, checksum(name)))
+
+
+def make_tree(name: str, state: Path) -> None:
+    """The processes of jobs/parents.yaml with the start method that the picture is named after."""
+    method = name.removeprefix("tree-").removesuffix(".svg")
+    options = ["--start-method", method, "--state-dir", str(state), "--quiet"]
+    run(sys.executable, "-m", "mprun", "jobs/parents.yaml", *options, cwd=ROOT)
+    record = run(sys.executable, "-m", "mprun", "tree", "--json", "--state-dir", str(state), cwd=ROOT)
+    keep(name, process_tree(record, checksum(name)).encode())
 
 
 def make_plan(folder: Path) -> None:
@@ -134,6 +147,9 @@ def main() -> None:
             make_reports(folder, reports)
         if "plan.svg" in stale:
             make_plan(folder)
+        for name in stale:
+            if name.startswith("tree-"):
+                make_tree(name, folder / "state")
 
 
 main()

@@ -1,0 +1,119 @@
+"""The site that `make docs` builds: all pages, no warning, nothing from elsewhere, a search offline."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from support.browser import CHROMIUM, DRIVER, Browser
+from support.runs import ROOT, eventually
+
+import mprun
+from mprun.cli.main import MODULES
+from mprun.record.events import KINDS
+
+pytestmark = pytest.mark.timeout(300)
+LOADED = r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"([^\"]*)\""
+RESULTS = "document.querySelector('#search-results').innerText"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    for name in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(name)
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*command, "-d", folder / "doctrees", "docs", folder / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "site"
+
+
+def text_of(site, page):
+    """The text of a page, without markup."""
+    html = (site / f"{page}.html").read_text("utf-8")
+    article = html.partition("<article")[2].partition("</article>")[0]
+    return re.sub(r"<[^>]+>", "", article).replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">")
+
+
+def test_every_page_is_on_the_site_and_in_its_menu(site):
+    menu = (site / "index.html").read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert (site / f"{page.stem}.html").is_file()
+        if page.stem != "index":
+            assert f'class="reference internal" href="{page.stem}.html"' in menu
+    assert (site / "llms.txt").read_text("utf-8") == (ROOT / "docs" / "llms.txt").read_text("utf-8")
+
+
+def test_a_page_loads_nothing_from_elsewhere(site):
+    pages = [*site.glob("*.html"), *site.glob("generated/*.html")]
+    assert len(pages) > 25
+    for page in pages:
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"([^\"]*)\"", page.read_text("utf-8")
+        )
+        assert loaded
+        assert not [address for address in loaded if re.match(r"(?:\w+:)?//", address)], page
+    for style in site.glob("_static/**/*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//|@import", style.read_text("utf-8")), style
+
+
+def test_the_reference_has_all_that_there_is(site):
+    schema = json.loads((ROOT / "schemas" / "job.schema.json").read_text("utf-8"))
+    keys = text_of(site, "generated/job-file-keys")
+    for name in [*schema["properties"], *schema["definitions"]["task"]["properties"]]:
+        assert re.search(rf"^{re.escape(name)}\b", keys, re.MULTILINE), name
+    commands = text_of(site, "generated/command-line")
+    for name in MODULES:
+        assert f"mprun {name} [OPTIONS]" in commands
+    assert "--max-parallel N" in commands
+    events = text_of(site, "generated/events")
+    for name, kind in KINDS.items():
+        assert name in events
+        for field in kind._fields:
+            assert re.search(rf"^{field}\b", events, re.MULTILINE), field
+    interface = text_of(site, "generated/python-interface")
+    for name in mprun.__all__:
+        assert f"mprun.{name}" in interface
+
+
+def test_no_row_of_the_reference_is_without_a_value_or_a_meaning(site):
+    for page in ("job-file-keys", "events"):
+        html = (site / "generated" / f"{page}.html").read_text("utf-8")
+        assert html.count("<td>") > 100
+        assert not re.findall(r"<td><p></p></td>|<td></td>", html)
+
+
+def test_the_index_and_the_list_for_language_models_name_the_same_pages():
+    def listed(path):
+        return re.findall(r"^(?:- \[|## ).*", (ROOT / "docs" / path).read_text("utf-8"), re.MULTILINE)
+
+    assert listed("index.md") == listed("llms.txt")
+
+
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver")
+@pytest.mark.parametrize("width", [420, 1300])
+def test_the_search_finds_a_page_without_a_server(site, width):
+    pytest.importorskip("selenium", reason="needs selenium")
+    browser = Browser()
+    try:
+        browser.open(site / "search.html", width=width)
+        browser.driver.get(f"{(site / 'search.html').as_uri()}?q=forkserver")
+        eventually(lambda: "Processes, step by step" in browser.run(RESULTS))
+        browser.open(site / "tutorial.html", width=width)
+        wide, shown = browser.run(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide <= shown
+        # Of a file, a browser does not let the search read the sentences around what it has found.
+        assert [error for error in browser.errors() if "search.html" not in error] == []
+    finally:
+        browser.close()
