@@ -58,7 +58,7 @@ def end_lost(
             decided += scheduler.handle_attempt_lost(one.task, one.attempt, INTERNAL_ERROR, now, began=False)
         elif isinstance(one, _OF_ATTEMPTS):
             executor.signal(one.key, "SIGKILL")
-            began = isinstance(one, (Started, Exited))
+            began = isinstance(one, (Started, Exited)) or getattr(one, "unseen", False)
             decided += scheduler.handle_attempt_lost(*one.key, INTERNAL_ERROR, now, began=began)
     return decided
 

@@ -190,10 +190,15 @@ class Engine:
     # ---- the loop
 
     def run(
-        self, prepared: PrepareReply, options: dict[str, Any], resumed_from: str | None = None
+        self,
+        prepared: PrepareReply,
+        early: list[Report],
+        options: dict[str, Any],
+        resumed_from: str | None = None,
     ) -> events.RunFinished:
         """Run the plan to its end; the last event, which has the exit code.
 
+        `early` are reports that came together with the executor's reply, or before it.
         A signal stops the run, a second one may kill it: see `StopSignals`. If the record cannot be
         written, the run is stopped; RecordError is raised if its start or its end cannot be recorded.
         """
@@ -202,14 +207,14 @@ class Engine:
             from mprun.engine.host_changes import HostChanges
 
             changes = HostChanges(
-                self._scheduler, self._table, self._clock, self._warn, self._directory.run_id
+                self._scheduler, self._table, self._clock, self._warn, self._directory.run_id, early
             )
             changes.register(self._report_handler.handlers, self._event_builder.builders)
         self._publisher.add(self._event_builder.run_started(begun, prepared, options, resumed_from))
         try:
             # Nothing is started that cannot be recorded.
             self._publish_or_raise()
-            self._loop(begun)
+            self._loop(begun, early)
             failpoints.reached("engine.finished")
             self._close()
             finished = self._run_finished(begun)
@@ -217,7 +222,7 @@ class Engine:
             self._close()
             raise
         except Exception as error:
-            finished = self._abandon(error, begun)
+            finished = self._abandon(error, begun, is_remote=bool(prepared.hosts))
         self._inbox.hold_others()
         self._publisher.add(finished)
         self._publish_or_raise()
@@ -226,13 +231,14 @@ class Engine:
             self._warn(self._keep_traceback(self._publisher.defect))
         return finished
 
-    def _loop(self, begun: float) -> None:
+    def _loop(self, begun: float, early: list[Report]) -> None:
         """Turn until the scheduler has finished. Raises an exception if the run cannot be ended in order."""
         try:
             if self._copy_feed is not None or says_more_than_started(self._table.tasks):
                 self._record_plan()
             if self._scheduler.end_reason is None:
                 self.act(self._scheduler.begin(self._clock.timed(begun)))
+            self._handle(early)
             self.publish()
         except Exception as error:
             self._stop_after(error)
@@ -292,7 +298,9 @@ class Engine:
 
     def collect_reports(self) -> list[Report]:
         """Act on the reports of the executor; they are returned, too."""
-        received = self._executor.receive()
+        return self._handle(self._executor.receive())
+
+    def _handle(self, received: list[Report]) -> list[Report]:
         try:
             reports = self._report_handler.admit(received)
         except Exception:
@@ -402,7 +410,7 @@ class Engine:
         self.act(defects.end_lost(lost, self._executor, self._scheduler, self._clock.timed()))
         self.publish()
 
-    def _abandon(self, error: Exception, begun: float) -> events.RunFinished:
+    def _abandon(self, error: Exception, begun: float, *, is_remote: bool) -> events.RunFinished:
         """Kill everything: the run cannot be ended in order."""
         self._defect = self._defect or self._keep_traceback(error)
         for close in (self._close, lambda: self._executor.close(kill=True)):
@@ -411,8 +419,8 @@ class Engine:
             except Exception as another:
                 self._keep_traceback(another)
         try:
-            lost = self._scheduler.handle_executor_lost(INTERNAL_ERROR, (), self._clock.timed())
-            self._facts += lost
+            began = self._report_handler.unreported(unseen=is_remote)
+            self._facts += self._scheduler.handle_executor_lost(INTERNAL_ERROR, began, self._clock.timed())
             self._build_events()
             while self._to_publish:
                 self._build_events()

@@ -15,10 +15,11 @@ from mprun.outcomes import format_exit
 from mprun.record.events import HostChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
     from mprun.engine.task_table import TaskTable
+    from mprun.executors.base import Report
     from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.scheduler import Scheduler
 
@@ -30,12 +31,30 @@ _WARNINGS = {
 }
 
 
+def early_warning(report: Report) -> str:
+    """The warning of a change before the run begins, when there are no attempts; "" if there is none."""
+    if isinstance(report, HostChange) and report.change in _WARNINGS:
+        return _warning(report, str(report.facts.get("reason", "")))
+    return ""
+
+
+def _warning(change: HostChange, reason: str) -> str:
+    return visible(_WARNINGS[change.change].format(host=change.host, reason=reason))
+
+
 class HostChanges:
-    """Handles the reports about hosts, and makes their events."""
+    """Handles the reports about hosts, and makes their events; of `early` ones it was warned already."""
 
     def __init__(
-        self, scheduler: Scheduler, table: TaskTable, clock: Clock, warn: Callable[[str], None], run: str
+        self,
+        scheduler: Scheduler,
+        table: TaskTable,
+        clock: Clock,
+        warn: Callable[[str], None],
+        run: str,
+        early: Sequence[Report] = (),
     ) -> None:
+        self._early = early
         self._scheduler = scheduler
         self._table = table
         self._clock = clock
@@ -51,9 +70,8 @@ class HostChanges:
         builders[HostChange] = self._event
 
     def _handle(self, change: HostChange) -> list[Instruction]:
-        if change.change in _WARNINGS:
-            text = _WARNINGS[change.change].format(host=change.host, reason=self._reason(change))
-            self._warn(visible(text))
+        if change.change in _WARNINGS and change not in self._early:
+            self._warn(_warning(change, self._reason(change)))
         return []
 
     def _handle_slots(self, change: SlotsChange) -> list[Instruction]:

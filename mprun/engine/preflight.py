@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import secrets
 from mprun.engine.poller import Poller
 from mprun.engine.signals import REQUEST, SUSPEND
-from mprun.errors import LauncherError
 from mprun.executors.base import Call, ExecutorLost, Importing, PrepareReply, PrepareRequest
 from mprun.jobfile.references import Reference, Scope, references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mprun.engine.signals import SignalInbox
-    from mprun.executors.base import Executor
+    from mprun.executors.base import Executor, Report
     from mprun.jobfile.model import Task
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.plan import Plan
@@ -40,18 +39,6 @@ class Interrupted(Exception):
         self.number = number
 
 
-class ImportFailure(Exception):
-    """The launcher ended, or took too long, while it imported the target of a call.
-
-    `call` is the index of the call in `distinct_calls`; it is negative for a module of `preload`, as in
-    `Importing`.
-    """
-
-    def __init__(self, reason: str, call: int) -> None:
-        super().__init__(reason)
-        self.call = call
-
-
 def send_request(plan: Plan, executor: Executor, directory: RunDirectory) -> None:
     """Ask the executor to import and bind every target; `wait_for_reply` waits for the answer."""
     if any(map(attrgetter("task.host"), plan.tasks)) and "host" in executor.unsupported:
@@ -69,22 +56,26 @@ def wait_for_reply(
     timeout: float,
     warn: Callable[[str], None],
     handle_slow: Callable[[int], None],
+    handle_other: Callable[[Report], None],
+    failure: Callable[[str, int | None], Exception],
 ) -> PrepareReply:
     """Wait until every target was imported and bound.
 
-    `handle_slow` is called with the number of each import that takes longer than SLOW_IMPORT_SECONDS.
+    `handle_slow` is called with the number of each import that takes longer than SLOW_IMPORT_SECONDS,
+    `handle_other` with each report of something else, also after the reply.
 
-    Raises ImportFailure if an import ends the launcher, or if all imports together take longer
-    than `timeout` seconds; LauncherError if either happens before the first import; Interrupted
-    if a signal that ends the run arrives.
+    Raises what `failure` makes of how the executor was lost ("" if all imports together take longer than
+    `timeout` seconds), and of the import that had begun, None if there was none; Interrupted if a signal
+    that ends the run arrives.
     """
     poller = Poller(executor, inbox, warn)
     importing: int | None = None
     deadline, slow_at = time.monotonic() + timeout, _NEVER
-    while True:
+    reply: PrepareReply | None = None
+    while reply is None:
         if not poller.wait(max(0.0, min(deadline, slow_at) - time.monotonic())):
             if time.monotonic() >= deadline:
-                raise _timed_out(timeout, importing)
+                raise failure("", importing)
             if time.monotonic() >= slow_at and importing is not None:
                 handle_slow(importing)
                 slow_at = _NEVER
@@ -93,22 +84,20 @@ def wait_for_reply(
             if isinstance(report, Importing):
                 importing, slow_at = report.number, time.monotonic() + SLOW_IMPORT_SECONDS
             elif isinstance(report, PrepareReply):
-                inbox.restore()
-                return report
-            elif isinstance(report, ExecutorLost):
-                raise _lost(report.how, importing)
+                reply = report
+            elif isinstance(report, ExecutorLost) and reply is None:
+                raise failure(report.how, importing)
+            else:
+                handle_other(report)
+    inbox.restore()
+    return reply
 
 
-def _timed_out(timeout: float, importing: int | None) -> Exception:
-    if importing is None:
-        return LauncherError(f"the main process took longer than {timeout:g}s to start (`--import-timeout`)")
-    return ImportFailure(f"takes longer than {timeout:g}s (`--import-timeout`)", importing)
-
-
-def _lost(how: str, importing: int | None) -> Exception:
-    if importing is None:
-        return LauncherError(f"the main process ended before it imported anything: {how}")
-    return ImportFailure(f"terminated the main process ({how})", importing)
+def module_of(plan: Plan, number: int) -> str:
+    """The name of the module that is imported under this number: see `Importing`."""
+    if number < 0:
+        return plan.job.preload[-1 - number]
+    return distinct_calls(plan)[number][0].target.partition(":")[0]
 
 
 def _handle_signals(inbox: SignalInbox) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.engine import preflight
-from mprun.errors import JobFileError, UsageError
+from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.jobfile import locate
 
 if TYPE_CHECKING:
@@ -43,6 +43,23 @@ def warnings(plan: Plan, prepared: PrepareReply) -> Iterator[str]:
         yield _IMPORT_STARTED_THREAD.format(module)
     if plan.job.recipe_env:
         yield from import_env_warnings(plan)
+
+
+def failure(plan: Plan, timeout: float, how: str, importing: int | None) -> MprunError:
+    """Why there is no reply: how the executor was lost, or "" for `how` if it took too long.
+
+    `importing` is the number of the import that had begun, None if there was none.
+    """
+    if importing is None:
+        return LauncherError(
+            f"the main process ended before it imported anything: {how}"
+            if how
+            else f"the main process took longer than {timeout:g}s to start (`--import-timeout`)"
+        )
+    ended = f"terminated the main process ({how})"
+    reason = ended if how else f"takes longer than {timeout:g}s (`--import-timeout`)"
+    message = f"importing `{preflight.module_of(plan, importing)}` {reason}"
+    return JobFileError([import_diagnostic(plan, importing, message)])
 
 
 def import_diagnostic(plan: Plan, number: int, message: str) -> Diagnostic:

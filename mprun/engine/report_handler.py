@@ -120,13 +120,15 @@ class ReportHandler:
         code = report.exit_code
         words = report.unseen or format_exit(code, exit_signal(code), report.core_dumped)
         if report.out_of_memory is not None:
-            words += _out_of_memory(report.out_of_memory)
+            from mprun.engine.out_of_memory import out_of_memory_words
+
+            words += out_of_memory_words(report.out_of_memory)
+        if report.unseen:
+            return self._lose_with_host(report, words, now)
         if report.pid in report.left_running:
             # It has not ended, and never may.
             failed = AttemptResult(succeeded=False, reason="could not be stopped", lost_output=True)
             return self._scheduler.handle_exited(number, failed, now)
-        if report.unseen:
-            return self._scheduler.handle_host_lost(number, words, now)
         if code is None:
             return self._scheduler.handle_exit_unknown(number, words, now)
         result = self._attempt_result(report, words)
@@ -156,9 +158,14 @@ class ReportHandler:
     def _handle_not_started(self, report: NotStarted) -> list[Instruction]:
         number, now = report.key[0], self._clock.timed(report.clock)
         if report.unseen:
-            return self._scheduler.handle_host_lost(number, report.message, now)
+            return self._lose_with_host(report, report.message, now)
         result = AttemptResult(succeeded=False, reason=f"could not be started: {report.message}")
         return self._scheduler.handle_exited(number, result, now)
+
+    def _lose_with_host(self, report: Exited | NotStarted, reason: str, now: float) -> list[Instruction]:
+        from mprun.engine.lost_attempts import lose_with_host
+
+        return lose_with_host(self._scheduler, report, reason, now)
 
     def _handle_probed(self, report: Probed) -> list[Instruction]:
         self._monitor.handle_probed(report)
@@ -172,20 +179,11 @@ class ReportHandler:
 
     def _handle_lost(self, report: ExecutorLost) -> list[Instruction]:
         self.failure = f"the main process was lost: {report.how}"
-        began = {number for number, attempt in self._scheduler.unstarted() if self._has_log(number, attempt)}
+        began = self.unreported(unseen=report.unseen)
         return self._scheduler.handle_executor_lost(self.failure, began, self._clock.timed())
 
-    def _has_log(self, number: int, attempt: int) -> bool:
-        """Whether an attempt began: its process opens its log before it runs anything of the task."""
-        return self._directory.log_file(self._table.tasks[number].name, attempt).exists()
+    def unreported(self, *, unseen: bool) -> set[int]:
+        """See `mprun.engine.lost_attempts.unreported`."""
+        from mprun.engine.lost_attempts import unreported
 
-
-def _out_of_memory(limit: str) -> str:
-    """Why the kernel killed a process, after how it ended; `limit` is its cgroup's in bytes, "" for none."""
-    from mprun.jobfile.units import size_text
-
-    return (
-        f" (out of memory: the cgroup's limit of {size_text(int(limit), ' ')})"
-        if limit
-        else " (out of memory)"
-    )
+        return unreported(self._scheduler, self._table, self._directory, unseen=unseen)

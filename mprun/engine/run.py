@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine import preflight
-from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, ImportFailure, Interrupted, distinct_calls
-from mprun.errors import JobFileError, MprunError
+from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, Interrupted
+from mprun.errors import MprunError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.record import lock
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mprun.engine.signals import SignalInbox
     from mprun.engine.task_stacks import TaskStacks
-    from mprun.executors.base import Executor, PrepareReply
+    from mprun.executors.base import Executor, PrepareReply, Report
     from mprun.record.error_details import ErrorDetails
     from mprun.record.events import RunFinished, TaskFinished
     from mprun.record.resume import EarlierRun
@@ -183,6 +183,8 @@ class Run:
         self._inbox = inbox
         # A launcher that has answered ends by itself, and ends what it started.
         self._answered = False
+        # What the executor reported beside its answer, until the engine is there.
+        self._early: list[Report] = []
         # How long the tasks took in earlier runs, as far as someone has asked: None until it is known.
         self._timings: list[RunTimings] | None = None
         self._timing_steps: Iterator[list[RunTimings] | None] | None = None
@@ -251,23 +253,29 @@ class Run:
         options = self._options
 
         def handle_slow(number: int) -> None:
-            options.slow_import(self._module(number))
+            options.slow_import(preflight.module_of(self._plan, number))
 
-        try:
-            return preflight.wait_for_reply(
-                self._executor, inbox, options.import_timeout, options.warn, handle_slow
-            )
-        except ImportFailure as failure:
-            from mprun.engine.preflight_diagnostics import import_diagnostic
+        def failure(how: str, importing: int | None) -> MprunError:
+            from mprun.engine.preflight_diagnostics import failure
 
-            message = f"importing `{self._module(failure.call)}` {failure}"
-            raise JobFileError([import_diagnostic(self._plan, failure.call, message)]) from None
+            return failure(self._plan, options.import_timeout, how, importing)
 
-    def _module(self, number: int) -> str:
-        """The name of the module that is imported under this number: see `Importing`."""
-        if number < 0:
-            return self._plan.job.preload[-1 - number]
-        return distinct_calls(self._plan)[number][0].target.partition(":")[0]
+        return preflight.wait_for_reply(
+            self._executor,
+            inbox,
+            options.import_timeout,
+            options.warn,
+            handle_slow,
+            self._handle_early,
+            failure,
+        )
+
+    def _handle_early(self, report: Report) -> None:
+        from mprun.engine.host_changes import early_warning
+
+        self._early.append(report)
+        if warning := early_warning(report):
+            self._options.warn(warning)
 
     def _run_engine(self, inbox: SignalInbox, prepared: PrepareReply) -> RunResult:
         from mprun.engine.engine import Engine
@@ -299,7 +307,7 @@ class Run:
             recorded = dict(options.recorded_options or {})
             for part in (self._plan.repetition, self._plan.division):
                 recorded.update(part.options if part is not None else {})
-            finished = engine.run(prepared, recorded, resumed_from)
+            finished = engine.run(prepared, self._early, recorded, resumed_from)
         finally:
             recorder.close()
             for reporter in reporters:

@@ -176,12 +176,16 @@ class Started(Frozen):
 
 
 class NotStarted(Frozen):
-    """An attempt could not be started, or, if `unseen`, it may have been; `message` says why."""
+    """An attempt could not be started, or, if `unseen`, it may have been; `message` says why.
+
+    `left_running` are then the pids of processes that may be its, and could not be killed.
+    """
 
     key: AttemptKey
     clock: float
     message: str
     unseen: bool = False
+    left_running: tuple[int, ...] = ()
 
 
 class StartCancelled(Frozen):
@@ -250,9 +254,14 @@ class Probed(Frozen):
 
 
 class ExecutorLost(Frozen):
-    """The executor itself is gone; `how` says how it ended, and what could not be killed."""
+    """The executor itself is gone; `how` says how it ended, and what could not be killed: the pids in `left`.
+
+    With `unseen`, an attempt whose start was not reported may have begun all the same; else its log shows it.
+    """
 
     how: str
+    unseen: bool = False
+    left: tuple[int, ...] = ()
 
 
 class HostChange(Frozen):

@@ -68,6 +68,8 @@ class LocalExecutor:
         # When it began to import, in nanoseconds since the epoch, where modules are found, and the files of
         # those that are not part of Python, if `PrepareRequest.tell_imports` asks for them.
         self.imports: tuple[int, list[str], dict[str, str | None]] | None = None
+        # The pids of what it left and could not be killed.
+        self._left: tuple[int, ...] = ()
 
     @property
     def pid(self) -> int:
@@ -161,7 +163,8 @@ class LocalExecutor:
     def receive(self) -> list[Report]:
         reports = self._channel.receive()
         if reports is None:
-            return [ExecutorLost(how=self._wait())]
+            how = self._wait()
+            return [ExecutorLost(how=how, left=self._left)]
         return [self._remember(_report(*each)) for each in reports if not self._note(*each)]
 
     def _note(self, kind: str, *facts: Any) -> bool:
@@ -254,6 +257,7 @@ class LocalExecutor:
         if self._cgroup_folder >= 0:
             os.close(self._cgroup_folder)
             self._cgroup_folder = self._subreaper.cgroup_folder = -1
+        self._left = tuple(left)
         not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
         return _exit_words(status) + not_killed
 
@@ -310,7 +314,9 @@ def _report(kind: str, *facts: Any) -> Report:
         facts = (*facts, None, "", "")
     elif kind == "started":
         facts = (*facts, "")
-    elif kind in ("not_started", "start_cancelled"):
+    elif kind == "not_started":
+        facts = (*facts, False, ())
+    elif kind == "start_cancelled":
         facts = (*facts, False)
     return _REPORTS[kind].from_tuple(facts)
 

@@ -332,9 +332,12 @@ class Scheduler:
         return self._decide_after(task_run)
 
     def handle_host_lost(
-        self, task: int, reason: str, now: float, *, began: bool = True
+        self, task: int, reason: str, now: float, *, began: bool = True, is_over: bool = True
     ) -> list[Instruction]:
-        """An attempt was lost with its host: no one saw how it ended, unless it never `began`."""
+        """An attempt was lost with its host: no one saw how it ended, unless it never `began`.
+
+        If something of it may not be over, it is followed by no other one.
+        """
         self._task_runs.now = now
         self._join_order.was_started(task)
         task_run, losses = self._task_runs.all[task], self._losses()
@@ -342,7 +345,7 @@ class Scheduler:
             if (end := losses.lose_start(task_run)) is not None:
                 self._finish(task_run, *end)
             return self._decide_after(task_run)
-        is_ending = self._termination.end_reason is not None
+        is_ending = self._termination.end_reason is not None or not is_over
         again = losses.lose_with_host(task_run, self._plan.job.on_host_lost, is_ending=is_ending)
         if task_run.state is not WAITING:
             result = retry.AttemptResult(succeeded=False, reason=reason)

@@ -9,10 +9,10 @@ TESTS = str(Path(__file__).parents[1])
 JOB = "tasks:\n  - {name: root, target: math:sqrt, args: [49]}\n"
 
 
-def run(place, executor, *options, job=JOB):
+def run(place, executor, *options, job=JOB, **env):
     (place / "job.yaml").write_text(job)
     options = ("--executor", f"support.other_executors:{executor}", *options)
-    return mprun("job.yaml", *options, cwd=place, env={"PYTHONPATH": TESTS})
+    return mprun("job.yaml", *options, cwd=place, env={"PYTHONPATH": TESTS, **env})
 
 
 def test_an_executor_is_found_by_its_import_path_and_runs_the_tasks(tmp_path):
@@ -33,6 +33,29 @@ def test_an_executor_is_found_by_its_import_path_and_runs_the_tasks(tmp_path):
 )
 def test_no_more_runs_at_once_than_the_executor_and_the_job_allow(tmp_path, executor, options, expected):
     assert run(tmp_path, executor, *options).one("run_started")["max_parallel"] == expected
+
+
+def test_what_is_reported_together_with_the_reply_is_handled(tmp_path):
+    # Two at once, or it does not end.
+    job = """
+        tasks:
+          - {name: one, command: "touch one; until [ -e two ]; do sleep 0.05; done"}
+          - {name: two, command: "touch two; until [ -e one ]; do sleep 0.05; done"}
+    """
+    result = run(tmp_path, "Hasty", job=job)
+    assert result.code == 0, result.stderr
+    changes = [(event["change"], event["host"]) for event in result.of("host_changed")]
+    assert changes == [("lost", "one"), ("joined", "two")]
+    assert result.stderr.count("host one was lost: cut off") == 1
+    assert "one more" in result.stderr
+
+
+@pytest.mark.parametrize(("unseen", "outcome"), [("", "cancelled"), ("1", "unknown")])
+def test_an_executor_that_is_lost_together_with_its_reply_ends_the_run(tmp_path, unseen, outcome):
+    result = run(tmp_path, "Short", UNSEEN=unseen)
+    assert result.code == 3
+    assert "it had no time" in result.stderr
+    assert result.outcome("root") == outcome
 
 
 @pytest.mark.parametrize(

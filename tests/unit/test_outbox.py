@@ -155,7 +155,7 @@ def test_a_lost_launcher_is_reported_after_the_ends_that_it_has_told(desk):
     desk.outbox.put(base.ExecutorLost(how="signal 9"))
     desk.send()
     assert desk.order[-3] == "Exited a"
-    assert desk.sent[-2:] == [("begun", [B]), ("report", "ExecutorLost", ["signal 9"])]
+    assert desk.sent[-2:] == [("begun", [B]), ("report", "ExecutorLost", ["signal 9", False, ()])]
 
 
 def test_what_a_probe_prints_comes_before_its_answer(desk):

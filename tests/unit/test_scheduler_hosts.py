@@ -29,6 +29,13 @@ def test_without_a_policy_a_lost_attempt_is_the_last_one():
     assert run.reasons["a"] == "host h was lost"
 
 
+@pytest.mark.parametrize("keys", [{}, {"retry": Retry(retries=3)}])
+def test_an_attempt_of_which_something_is_left_is_the_last_one(keys):
+    run = Run(job("rerun", **keys)).started("a")
+    left = run.scheduler.handle_host_lost(run.number("a"), "left running: 5", 1.0, is_over=False)
+    assert run.apply(left) == ["unknown a", "join a 1/1"]
+
+
 def test_a_lost_attempt_is_replaced_at_once_without_being_counted_by_retry():
     run = Run(job(retry=Retry(retries=1))).started("a")
     assert lose(run, "a") == ["host_lost a 2 in 0"]
