@@ -24,6 +24,8 @@ MODULE = """
 
     if os.environ.get("WITH_EXTRA"):
         import extra
+    if os.environ.get("ENDS_AT_IMPORT"):
+        os._exit(7)
 
     def alive(pid):
         try:
@@ -41,6 +43,22 @@ MODULE = """
         # Hangs the first time; afterwards it says whether the first one was still there.
         if os.path.exists(path):
             return alive(int(open(path).read().split()[0]))
+        hang(path)
+
+    def outlive(path):
+        # The first time it leaves what has another session, environment and parent; the second time it says
+        # whether that still runs.
+        left = path + ".left"
+        if os.path.exists(left):
+            try:
+                with open(f"/proc/{open(left).read().strip()}/stat") as file:
+                    return file.read().rpartition(")")[2].split()[0] not in "ZX"
+            except FileNotFoundError:
+                return False
+        script = f"echo $$ > {left}.part; mv {left}.part {left}; exec sleep 600"
+        os.spawnlp(os.P_NOWAIT, "env", "env", "-i", "setsid", "--fork", "sh", "-c", script)
+        while not os.path.exists(left):
+            time.sleep(0.02)
         hang(path)
 
     def hang(path):
@@ -301,3 +319,76 @@ def test_a_resume_runs_what_was_lost_again(place, begin):
     assert not alive(pid)
     resumed = mprun("resume", "--rerun-unknown", cwd=place, state_dir=place / ".mprun")
     assert resumed.code == 0, resumed.stderr
+
+
+ODD = """
+    import tempfile
+
+    def mkdtemp(*given, real=tempfile.mkdtemp, **more):
+        if more.get("prefix", "").startswith("mprun-host-"):
+            raise OSError(28, "No space left on device", "/small")
+        return real(*given, **more)
+
+    tempfile.mkdtemp = mkdtemp
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("import", "its main process was lost: exit 7"),
+        ("agent", "its agent has failed: OSError: [Errno 28] No space left on device: '/small'"),
+    ],
+)
+def test_a_host_that_is_lost_during_the_imports_is_left_out(place, begin, cluster, fault, said):
+    write(place, sitecustomize=ODD)
+    env = {"ENDS_AT_IMPORT": "1"} if fault == "import" else {"PYTHONPATH": str(place)}
+    end_workers(cluster, 1)
+    odd = add_worker(cluster, env=env)
+    try:
+        process = begin("tasks: [{name: a, target: 'work:hang', args: [PATH]}]")
+        pids(process, place / "pid")
+        (place / "pid.go").touch()
+        run = finish(process, place / ".mprun")
+    finally:
+        worker = cluster.workers.pop(odd)
+        worker.kill()
+        worker.wait()
+    assert run.code == 0, run.stderr
+    assert f"warning: host {os.uname().nodename} was lost: {said}" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(run.one("run_started")["hosts"]) == 1
+    assert ("lost", None) in changes(run)
+
+
+def test_a_run_whose_only_host_is_lost_during_the_imports_says_why(begin, cluster):
+    end_workers(cluster, 0)
+    odd = add_worker(cluster, env={"ENDS_AT_IMPORT": "1"})
+    try:
+        process = begin("tasks: [{target: 'work:hang', args: [PATH]}]", workers=1)
+        stderr = process.communicate(timeout=60)[1].decode()
+    finally:
+        worker = cluster.workers.pop(odd)
+        worker.kill()
+        worker.wait()
+    assert process.returncode == 2
+    assert "importing `work` terminated the main process (on " in stderr
+    assert "exit 7" in stderr
+
+
+def test_what_outlives_agent_and_main_process_is_killed_before_the_attempt_runs_again(place, begin):
+    job = "on_host_lost: rerun\ntasks: [{name: a, target: 'work:outlive', args: [PATH]}]"
+    process = begin(job, "--host-timeout", "2s", workers=1)
+    _, main = pids(process, place / "pid")
+    left = int((place / "pid.left").read_text())
+    _, agent = worker_of(main)
+    both = [agent, psutil.Process(main)]
+    # Neither sees the end of the other.
+    for one in both:
+        one.suspend()
+    for one in both:
+        one.kill()
+    run = finish(process, place / ".mprun")
+    assert run.code == 0, run.stderr
+    assert run.result("a") is False
+    assert not alive(left)

@@ -1,6 +1,7 @@
 """What a run on several hosts compares, sends and keeps, without a cluster."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -14,19 +15,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.runs import eventually
+from support.runs import alive, eventually
 
 from mprun.executors import base
-from mprun.executors.dask import host_directory, relay, reports
+from mprun.executors.dask import host_directory, membership, relay, remains, reports
 from mprun.executors.dask.agent import Agent
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
+from mprun.executors.dask.executor import DaskExecutor
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
 from mprun.executors.dask.membership import Membership
-from mprun.executors.dask.outbox import PIECE_BYTES, LogTail
+from mprun.executors.dask.outbox import LogTail
+from mprun.executors.dask.pieces import PIECE_BYTES
 from mprun.executors.dask.placement import Placement
 from mprun.executors.dask.run_files import RunFiles
-from mprun.launcher.channel import FrameDecoder, frame, messages_of
+from mprun.launcher.channel import EngineChannel, FrameDecoder, frame, messages_of
+from mprun.linux import procfs, run_tags
 
 HERE = ".".join(map(str, sys.version_info[:3]))
 
@@ -86,6 +90,7 @@ REPORTS = [
     base.Suspended(),
     base.NotStarted(key=(0, 1), clock=1.5, message="lost", unseen=True),
     base.ExecutorLost(how="exit 1"),
+    base.ExecutorLost(how="exit 1", unseen=True, left=(5, 6)),
 ]
 
 
@@ -325,8 +330,8 @@ def test_an_agent_that_never_hears_of_its_bridge_ends():
     asyncio.run(play())
 
 
-def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
-    request = base.PrepareRequest(
+def prepare_request(folders):
+    return base.PrepareRequest(
         run_id="run",
         import_path=(),
         log="main.log",
@@ -339,17 +344,65 @@ def test_a_run_ends_if_a_host_was_lost_before_it_could_be_prepared(folders):
         calls=(),
     )
 
+
+def unpacked(messages):
+    """Of messages to the engine: the reports, and the changes of hosts and slots."""
+    reported = [reports.unpack(*packed) for kind, *packed in messages if kind == "report"]
+    return reported, [(kind, *details[1:3]) for kind, *details in messages if kind in ("host", "slots")]
+
+
+@pytest.mark.parametrize("before", ["the request", "its reply", "the reply of another"])
+def test_a_host_that_is_lost_before_the_first_start_is_left_out(folders, before):
     async def play():
         ours, theirs = socket.socketpair()
         with ours, theirs:
             bridge = Bridge(ours)
-            bridge._members.lose(Host(name="b", number=1, is_over=False), "its worker has ended")
-            bridge._handle_prepare(request.to_tuple())
-            (message,) = bridge._unsent
-            return message
+            members = bridge._members
+            hosts = [Worker(0), Worker(1)]
+            members.hosts = {"0": hosts[0], "1": hosts[1]}
+            members._told_slots = 4
+            bridge._placement.resources = {"0": {}, "1": {}}
+            if before == "the request":
+                members.lose(hosts[1], "its worker has ended")
+            bridge._handle_prepare(prepare_request(folders).to_tuple())
+            if before == "its reply":
+                members.lose(hosts[1], "its worker has ended")
+            if before == "the reply of another":
+                members.handle_prepared(hosts[1], PREPARED)
+                members.lose(hosts[1], "its worker has ended")
+            assert unpacked(bridge._unsent) == ([], [("host", "lost", "host-1")])
+            members.handle_prepared(hosts[0], PREPARED)
+            for task in bridge._tasks:
+                task.cancel()
+            return bridge, unpacked(bridge._unsent)
 
-    _, *packed = asyncio.run(play())
-    assert reports.unpack(*packed) == base.ExecutorLost(how="on b: its worker has ended")
+    bridge, ((reply,), changes) = asyncio.run(play())
+    assert [host["host"] for host in reply.hosts] == ["host-0"]
+    # The engine has counted on those of both.
+    assert changes == [("host", "lost", "host-1"), ("slots", -2, "")]
+    assert list(bridge._members.hosts) == list(bridge._placement.resources) == ["0"]
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_run_ends_if_its_last_host_is_lost_before_the_first_start(folders, is_asked):
+    async def play():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            bridge = Bridge(ours)
+            members = bridge._members
+            members.hosts = {"0": Worker(0), "1": Worker(1)}
+            prepare = bridge._handle_prepare
+            if is_asked:
+                prepare(prepare_request(folders).to_tuple())
+            for host in list(members.hosts.values()):
+                members.lose(host, "its worker has ended")
+            if not is_asked:
+                prepare(prepare_request(folders).to_tuple())
+            return unpacked(bridge._unsent)
+
+    reported, changes = asyncio.run(play())
+    assert reported == [base.ExecutorLost(how="on host-1: its worker has ended")]
+    assert changes == [("host", "lost", "host-0"), ("host", "lost", "host-1")]
 
 
 def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):
@@ -365,6 +418,59 @@ def test_a_log_is_read_in_pieces_from_where_the_last_one_ended(tmp_path):
     assert tail.read() == b"again"
     tail.remove()
     assert not log.exists()
+    os.close(folder)
+
+
+TERABYTE = 1 << 40
+
+
+def test_a_hole_of_a_terabyte_is_sent_as_a_number_and_is_a_hole_again(folders, tmp_path):
+    (folder, *_), _ = folders
+    source = tmp_path / "logs" / "a.log"
+    with source.open("wb") as file:
+        file.write(b"begin")
+        file.seek(TERABYTE)
+        file.write(b"middle" * PIECE_BYTES)
+        file.truncate(2 * TERABYTE)
+    descriptor = os.open(folder, os.O_RDONLY)
+    tail = LogTail(descriptor, "a.log")
+    sent = list(tail.rest())
+    os.close(descriptor)
+    assert len(sent) < 20
+    assert sum(len(piece) for piece in sent if isinstance(piece, bytes)) < 7 * PIECE_BYTES
+    files = RunFiles(folders)
+    for piece in sent:
+        files.append("b.log", piece)
+        files.write_result(0, "b.1.json", piece, is_last=piece is sent[-1])
+    assert files.end("b.log") == ""
+    for copy in (tmp_path / "logs" / "b.log", tmp_path / "results" / "b.1.json"):
+        assert copy.stat().st_size == source.stat().st_size
+        assert copy.stat().st_blocks <= source.stat().st_blocks + 8
+        with copy.open("rb") as file:
+            assert file.read(5) == b"begin"
+            file.seek(TERABYTE)
+            assert file.read(6 * PIECE_BYTES) == b"middle" * PIECE_BYTES
+            assert file.read(9) == bytes(9)
+
+
+@pytest.mark.parametrize("length", [1 << 62, 1 << 63, 1 << 80, -1])
+def test_a_hole_that_no_file_can_have_is_the_reason_that_a_log_is_not_complete(folders, length):
+    files = RunFiles(folders)
+    files.append("a.1.log", b"one\n")
+    files.append("a.1.log", length)
+    assert files.end("a.1.log") == "File too large"
+
+
+def test_what_is_sent_of_a_log_at_its_end_is_bounded_though_something_still_writes(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    log = tmp_path / "a.log"
+    log.write_bytes(b"x" * PIECE_BYTES)
+    size = 0
+    for piece in LogTail(folder, "a.log").rest():
+        size += len(piece)
+        with log.open("ab") as file:
+            file.write(b"y" * PIECE_BYTES)
+        assert size < 9 * PIECE_BYTES
     os.close(folder)
 
 
@@ -385,20 +491,87 @@ def test_a_message_that_was_long_under_way_lets_no_agent_continue():
         theirs.close()
 
 
+TAGGED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_RTTIME, (int(sys.argv[1]),) * 2)
+# It leaves the session, the environment and its parent.
+if not os.fork():
+    os.setsid()
+    if pid := os.fork():
+        os.write(1, b"%d\\n" % pid)
+        os._exit(0)
+    os.execvpe("sleep", ["sleep", "600"], {})
+os.wait()
+"""
+
+
+def look(key, identity="", sessions=(), *, kill=False):
+    return remains.look(key, identity, sessions, kill=kill)
+
+
 def test_processes_of_an_agent_are_seen_until_the_last_one_has_ended():
     key = os.urandom(8).hex()
-    env = {**os.environ, relay.KEY_VARIABLE: key}
+    env = {**os.environ, remains.KEY_VARIABLE: key}
     # In one piece each: with PYTHONUNBUFFERED, print() writes the end of a line by itself.
     program = "import os, time; os.write(1, b'%d\\n' % os.fork()); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as one:
         pids = {int(one.stdout.readline()), int(one.stdout.readline()) or one.pid} - {0}
-        assert not relay._is_gone(key)
+        assert {pid for pid, _ in look(key)} == pids | {one.pid}
         one.kill()
         one.wait()
-        assert not relay._is_gone(key)
         (left,) = pids - {one.pid}
+        assert look(key) == [(left, 0)]
         os.kill(left, 9)
-    eventually(lambda: relay._is_gone(key))
+    eventually(lambda: look(key) == [])
+
+
+def test_what_has_left_session_environment_and_parent_is_seen_and_killed_by_its_tag():
+    identity = f"run {os.urandom(8).hex()}"
+    tag = run_tags.tag_of(identity) | 4711
+    command = [sys.executable, "-c", TAGGED, str(tag)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as one:
+        left = int(one.stdout.readline())
+    try:
+        # It may be on its way to another program.
+        eventually(lambda: look("no key", identity) == [(left, 4711)])
+        assert look("no key", "another run") == []
+        assert look("no key", identity, kill=True) == [(left, 4711)]
+        eventually(lambda: not alive(left))
+        assert look("no key", identity) == []
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(left, 9)
+
+
+def test_what_is_in_a_session_of_the_agent_is_seen_and_not_killed():
+    program = "import os, time; os.write(1, b'%d\\n' % os.fork()); time.sleep(600)"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as one:
+        pids = {int(one.stdout.readline()), int(one.stdout.readline()) or one.pid} - {0}
+        begun = procfs.start_ticks(one.pid)
+        # A later process has the pid.
+        assert look("no key", sessions=[(one.pid, begun + 1)]) == []
+        one.kill()
+        one.wait()
+        (left,) = pids - {one.pid}
+        assert look("no key", sessions=[(one.pid, begun)], kill=True) == [(left, 0)]
+        assert alive(left)
+        os.kill(left, 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "hides"),
+    [
+        ("rw,relatime - proc proc rw", False),
+        ("rw,relatime - proc proc rw,hidepid=invisible", True),
+        ("rw,relatime,hidepid=2 - proc proc rw", True),
+        ("rw,relatime - proc proc rw,hidepid=off", False),
+    ],
+)
+def test_a_worker_that_does_not_see_all_processes_does_not_know_what_is_left(tmp_path, options, hides):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"22 1 0:21 / /sys rw - sysfs sysfs rw\n23 1 0:22 / /proc {options}\n")
+    assert remains._hides_processes(str(mounts)) is hides
 
 
 @pytest.mark.parametrize("name", ["../victim", "/victim", "..", ".", "", "a/../../victim", "a\0b"])
@@ -445,6 +618,9 @@ class Owner:
 class Worker(SimpleNamespace):
     """In place of a host, with two slots."""
 
+    def __str__(self):
+        return self.name
+
     def __init__(self, number):
         super().__init__(number=number, name=f"host-{number}", address=f"tcp://{number}", slots=2)
         self.facts, self.modules, self.resources = {"python": HERE, "boot_id": None}, {}, {}
@@ -466,7 +642,108 @@ def members():
     return found
 
 
+PREPARED = base.PrepareReply(pid=7, name="MainProcess", errors=(), threads=())
 REPLY = SimpleNamespace(pid=7, errors=(), differences=())
+
+
+class NoScheduler:
+    """In place of a cluster whose scheduler does not answer."""
+
+    async def workers(self):
+        raise OSError
+
+
+async def lose_last(is_gone, **host):
+    """The messages to the engine when the last host is lost, which has three attempts."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        bridge = Bridge(ours)
+        members, last = bridge._members, Worker(0)
+        last.__dict__.update(host, slots=3)
+        members._cluster, members._request = NoScheduler(), object()
+        members.hosts, members._members = {"0": last}, {"0": True}
+        members._share()
+        for number in range(3):
+            bridge._requests[number, 1], bridge._logs[number, 1] = (), f"{number}.log"
+            bridge._placement.submit((number, 1), (), daemon=False, now=0.0)
+        assert len(list(bridge._placement.take(0.0))) == 3
+        bridge._placement.handle_started((0, 1))
+        members.lose(last, "it is gone", is_gone=is_gone)
+        async with asyncio.timeout(20):
+            while bridge._tasks:
+                await asyncio.sleep(0.01)
+        assert not members.hosts
+        return bridge._unsent
+
+
+@pytest.mark.parametrize(
+    ("begun", "expected"),
+    [
+        (None, ["lost", "lost", "lost"]),
+        ({(1, 1)}, ["lost", "lost", "StartCancelled"]),
+    ],
+)
+def test_what_may_have_begun_on_the_last_host_is_lost_before_the_run_ends(begun, expected):
+    messages = asyncio.run(lose_last(is_gone=True, begun=begun))
+    kinds = [details[0] if kind == "report" else kind for kind, *details in messages]
+    assert kinds == ["host", *expected, "ExecutorLost"]
+
+
+def test_what_could_not_be_killed_is_told_with_the_attempts_that_are_lost(monkeypatch):
+    monkeypatch.setattr(membership, "KILL_SECONDS", 0.5)
+    asked = []
+
+    async def remains_of(host, *, kill):
+        asked.append(kill)
+        return [(5, 4)]
+
+    host = {"begun": None, "ends_at": time.monotonic() + 0.5, "remains_of": remains_of}
+    messages = asyncio.run(lose_last(is_gone=False, **host))
+    assert [message[-1] for message in messages if message[0] == "lost"] == [[(5, 4)]] * 3
+    # It was not killed before its time.
+    assert asked == sorted(asked)
+    assert set(asked) == {False, True}
+
+
+def test_a_main_process_that_left_something_is_not_taken_for_gone():
+    async def play(left):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            bridge, host = Bridge(ours), Worker(0)
+            lost = []
+            bridge._members.lose = lambda host, why, *, is_gone: lost.append((why, is_gone))
+            report = base.ExecutorLost(how="exit 1; could not be killed: 5" if left else "exit 1", left=left)
+            bridge.receive(host, [reports.pack(report)])
+            assert host.sent == [("close",)]
+            return lost
+
+    assert asyncio.run(play(())) == [("its main process was lost: exit 1", True)]
+    assert asyncio.run(play((5,))) == [("its main process was lost: exit 1; could not be killed: 5", False)]
+
+
+@pytest.fixture
+def executor():
+    """The engine's end of a run on hosts, without a bridge."""
+    found = DaskExecutor.__new__(DaskExecutor)
+    found._started, found._unread = {}, []
+    return found
+
+
+def test_an_attempt_is_told_what_of_it_may_be_left(executor):
+    executor._remember(base.Started(key=(0, 1), clock=0.0, pid=4, ppid=1, start_ticks=None))
+    left = [(5, 4), (6, 3), (7, 0)]
+    assert executor._unseen((0, 1), 1.0, "lost", left).left_running == (5, 7)
+    assert executor._unseen((1, 1), 1.0, "lost", left).left_running == (5, 6, 7)
+
+
+def test_what_comes_together_with_the_answer_of_a_cluster_is_not_lost(executor):
+    lost = base.ExecutorLost(how="ZeroDivisionError", unseen=True)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        executor._channel = EngineChannel(ours)
+        theirs.sendall(frame([("opened", 2, []), reports.pack(lost)]))
+        executor.wait()
+        assert (executor.slots, executor.receive()) == (2, [lost])
 
 
 def test_a_host_that_was_lost_before_it_was_ready_does_not_join(members):
@@ -493,3 +770,17 @@ def test_the_slots_of_a_lost_host_are_there_until_its_attempts_are_given_up(memb
     members._leaving.discard("1")
     members._tell_slots()
     assert (members._owner.slots, members.slots) == ([2, -2], 2)
+
+
+def test_a_bridge_that_fails_says_why():
+    async def play():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            bridge = Bridge(ours)
+            theirs.sendall(frame([("start", ())]))
+            await bridge.serve()
+            return unpacked(messages_of(FrameDecoder(), theirs.recv(1 << 16)))
+
+    (lost,), _ = asyncio.run(play())
+    assert (lost.unseen, lost.how) == (True, "IndexError: tuple index out of range")

@@ -3,10 +3,12 @@
 import shutil
 import socket
 import threading
+import time
 
 from support.runs import alive, eventually
 
 from mprun.executors import base
+from mprun.executors.dask import agent as agent_module
 from mprun.executors.dask.agent import Agent
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
@@ -89,3 +91,18 @@ def test_a_log_that_takes_long_to_send_holds_up_the_end_of_no_other_task(tmp_pat
     assert ends == [1, 0]
     size = sum(len(message[2]) for message in messages if message[:2] == ("log", "much.log"))
     assert size == MANY_BYTES
+
+
+def test_an_agent_that_fails_says_why(tmp_path, monkeypatch, caplog):
+    def fail(run_id):
+        raise OSError(28, "No space left on device", "/tmp")
+
+    monkeypatch.setattr(agent_module, "make_directory", fail)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(frame([("beat", time.monotonic()), ("prepare", PREPARE.to_tuple())]))
+        Agent(theirs, 30.0).serve()
+        messages = messages_of(FrameDecoder(), ours.recv(1 << 16))
+    assert messages[-1] == ("failed", "OSError: [Errno 28] No space left on device: '/tmp'")
+    # The log of its worker has the traceback.
+    assert "in fail" in caplog.text

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from mprun.executors.dask import artifacts
+from mprun.executors.dask.pieces import PIECE_BYTES
 from mprun.executors.dask.run_files import RunFiles
 
 KEY = (3, 1)
@@ -46,13 +47,28 @@ def send(files, source, key=KEY, task="draw"):
 def test_files_and_directories_arrive_as_they_are(run, tmp_path):
     kept, files = run
     source = tmp_path / "source"
-    large = os.urandom(3 * artifacts.PIECE_BYTES + 1)
+    large = os.urandom(3 * PIECE_BYTES + 1)
     make(source, a_svg=b"<svg/>", empty=b"", below__deeper__b=large)
     (source / "nothing").mkdir()
     (source / "odd\udcff").write_bytes(b"x")
     assert send(files, source) == ""
     assert tree(kept / "draw") == tree(source)
     assert [path.name for path in kept.iterdir()] == ["draw"]
+
+
+def test_a_hole_of_a_terabyte_arrives_as_a_hole(run, tmp_path):
+    kept, files = run
+    make(tmp_path / "source", a=b"begin")
+    path = tmp_path / "source" / "a"
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    pieces = [piece for _, piece in artifacts.pieces(str(path.parent))]
+    assert len(pieces) < 5
+    assert send(files, path.parent) == ""
+    found = kept / "draw" / "a"
+    assert (found.stat().st_size, found.stat().st_blocks) == (1 << 40, path.stat().st_blocks)
+    with found.open("rb") as file:
+        assert file.read(10) == b"begin\0\0\0\0\0"
 
 
 def test_links_and_the_like_stay_on_the_host(run, tmp_path):

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from mprun.executors import base
-from mprun.executors.dask.outbox import LOG_INTERVAL, PIECE_BYTES, Outbox
+from mprun.executors.dask.outbox import LOG_INTERVAL, Outbox
+from mprun.executors.dask.pieces import PIECE_BYTES
 
 A, B = (0, 1), (1, 1)
 NAMES = {A: "a", B: "b"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import select
 import shutil
@@ -30,6 +31,7 @@ from mprun.executors.dask.host_probes import KINDS, HostProbes
 from mprun.executors.dask.outbox import LOG_INTERVAL, Outbox
 from mprun.executors.new_launcher import start_launcher
 from mprun.launcher.channel import EngineChannel
+from mprun.linux import procfs
 
 if TYPE_CHECKING:
     from socket import socket
@@ -77,9 +79,14 @@ class Agent:
 
     def serve(self) -> None:
         """Carry out requests until the bridge asks to end, or is gone."""
+        last: tuple[str, ...] = ()
         try:
             while not self._ended and self._turn():
                 pass
+        except Exception as error:
+            # For the log of the worker, and for the user of the run.
+            logging.getLogger(__name__).exception("the agent of a run has failed")
+            last = ("failed", f"{type(error).__name__}: {error}")
         finally:
             if self._executor is not None:
                 # While it imports, it does not read that it is to end.
@@ -88,10 +95,16 @@ class Agent:
                 shutil.rmtree(self._directory, ignore_errors=True)
         if self._ended:
             # Nothing is left here: the bridge waits for this.
-            self._channel.send("closed")
-            with contextlib.suppress(OSError):
-                while not self._channel.flush():
-                    select.select([], [self._socket], [], BEAT_INTERVAL)
+            last = ("closed",)
+        if last:
+            self._send_last(last)
+
+    def _send_last(self, message: tuple[str, ...]) -> None:
+        self._channel.send(*message)
+        deadline = time.monotonic() + self._timeout
+        with contextlib.suppress(OSError):
+            while not self._channel.flush() and time.monotonic() < deadline:
+                select.select([], [self._socket], [], BEAT_INTERVAL)
 
     def _turn(self) -> bool:
         self._poll.modify(self._socket, select.POLLIN | (0 if self._is_flushed else select.POLLOUT))
@@ -207,11 +220,15 @@ class Agent:
         here = os.stat(directory)
         executor = self._executor = start_launcher(request.run_id)
         self._poll.register(executor.fileno(), select.POLLIN)
+        identity = f"{request.run_id} {here.st_dev}:{here.st_ino}"
+        # By these what is left here can be found, if this process is killed.
+        sessions = [(pid, procfs.start_ticks(pid)) for pid in (os.getpid(), executor.pid)]
+        self._channel.send("identity", identity, sessions)
         executor.prepare(
             request.replace(
                 calls=calls,
                 folders=tuple(folders),
-                identity=f"{request.run_id} {here.st_dev}:{here.st_ino}",
+                identity=identity,
                 env={**request.env, "MPRUN_RUN_DIR": directory},
                 tell_modules=True,
             )

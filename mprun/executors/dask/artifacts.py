@@ -1,7 +1,7 @@
 """The artifacts of attempts on hosts: how their files are sent, and how they come into the record of the run.
 
 Regular files and directories are sent, as they are copied from shards and packed; links and the like stay
-on the host. In the record all files of an attempt appear at once, before its end is shown.
+on the host. Holes stay holes. In the record all files of an attempt appear at once, before its end is shown.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from mprun.executors.dask.pieces import append_piece, length_of, read_piece
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mprun.executors.dask.pieces import Piece
 
 # The names below a task's directory that lead to a file.
 Path = tuple[str, ...]
 
-# How much of a file is sent at once, in bytes.
-PIECE_BYTES = 1 << 18
 # Directories are sent so deep, as they are packed.
 MAX_DEPTH = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,7 +29,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def pieces(directory: str) -> Iterator[tuple[Path, bytes | None]]:
+def pieces(directory: str) -> Iterator[tuple[Path, Piece | None]]:
     """The files below a directory in pieces, and the directories, which are None in place of a piece.
 
     Raises OSError if something cannot be read.
@@ -35,7 +37,7 @@ def pieces(directory: str) -> Iterator[tuple[Path, bytes | None]]:
     yield from _pieces(os.open(directory, _DIRECTORY), (), MAX_DEPTH)
 
 
-def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, bytes | None]]:
+def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece | None]]:
     try:
         for name in sorted(os.listdir(folder)):
             mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
@@ -43,14 +45,24 @@ def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, bytes |
                 yield (*path, name), None
                 yield from _pieces(os.open(name, _DIRECTORY, dir_fd=folder), (*path, name), depth - 1)
             elif stat.S_ISREG(mode):
-                with open(os.open(name, _READ, dir_fd=folder), "rb", buffering=0) as file:
-                    data = file.read(PIECE_BYTES)
-                    while True:
-                        yield (*path, name), data
-                        if not (data := file.read(PIECE_BYTES)):
-                            break
+                file = os.open(name, _READ, dir_fd=folder)
+                try:
+                    for piece in _pieces_of_file(file):
+                        yield (*path, name), piece
+                finally:
+                    os.close(file)
     finally:
         os.close(folder)
+
+
+def _pieces_of_file(file: int) -> Iterator[Piece]:
+    """At least one: of an empty file, too. What may still write to it makes it no longer."""
+    offset, end = 0, os.fstat(file).st_size
+    piece = read_piece(file, offset)
+    yield piece
+    while piece and (offset := offset + length_of(piece)) < end:
+        piece = read_piece(file, offset)
+        yield piece
 
 
 def require_name(name: str) -> None:
@@ -79,7 +91,7 @@ class ArrivingArtifacts:
     def _fail(self, error: OSError) -> None:
         self.error = self.error or error.strerror or str(error)
 
-    def add(self, path: Path, data: bytes | None) -> None:
+    def add(self, path: Path, data: Piece | None) -> None:
         """Add a piece to a file, or make a directory."""
         if self.error:
             return
@@ -91,8 +103,11 @@ class ArrivingArtifacts:
                 if data is None:
                     os.mkdir(path[-1], 0o700, dir_fd=folder)
                 else:
-                    with open(os.open(path[-1], _CREATE, 0o600, dir_fd=folder), "ab") as file:
-                        file.write(data)
+                    file = os.open(path[-1], _CREATE, 0o600, dir_fd=folder)
+                    try:
+                        append_piece(file, data)
+                    finally:
+                        os.close(file)
             finally:
                 os.close(folder)
         except OSError as error:

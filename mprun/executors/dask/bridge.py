@@ -24,7 +24,7 @@ from mprun.executors.dask.unmet_needs import UnmetNeeds
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from typing import NoReturn
 
     from mprun.executors.dask.host import Host
@@ -79,6 +79,8 @@ class Bridge:
                 self.place()
         except ConnectionError:
             pass
+        except Exception as error:
+            self._fail(error)
         await self._close()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -91,8 +93,12 @@ class Bridge:
     def _note_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect of ours. What waits for its work would wait without end.
-            self.report(base.ExecutorLost(how=f"{type(error).__name__}: {error}"))
+            # What waits for its work would wait without end.
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the run because of a defect of ours."""
+        self.report(base.ExecutorLost(how=f"{type(error).__name__}: {error}", unseen=True))
 
     def _send(self, *message: Any) -> None:
         self._unsent.append(message)
@@ -249,6 +255,10 @@ class Bridge:
                 host.note_clock(*details)
             elif kind == "modules":
                 (host.modules,) = details
+            elif kind == "identity":
+                host.identity, host.sessions = details
+            elif kind == "failed":
+                host.failure = f"its agent has failed: {details[0]}"
             elif kind == "begun":
                 host.begun = set(details[0])
             elif kind == "closed":
@@ -288,9 +298,10 @@ class Bridge:
             self._members.handle_prepared(host, reply)
             return
         if kind == "ExecutorLost":
-            # The agent has ended what was left.
+            # The agent has ended what was left, as far as it could.
+            how, _, left = fields
             host.send("close")
-            self._members.lose(host, f"its main process was lost: {fields[0]}", is_gone=True)
+            self._members.lose(host, f"its main process was lost: {how}", is_gone=not left)
             return
         if kind == "Suspended":
             if not self._was_last_to_suspend(host):
@@ -331,8 +342,11 @@ class Bridge:
                 report = base.Exited.from_tuple(details[1])
                 self.tell("late_answer", host.name, key=report.key, exit_code=report.exit_code)
 
-    def give_up(self, host: Host, why: str) -> None:
-        """Report the attempts of a host as lost: no one sees how they end."""
+    def give_up(self, host: Host, why: str, left: Sequence[tuple[int, int]]) -> None:
+        """Report the attempts of a host as lost: no one sees how they end.
+
+        `left` are processes that could not be killed: see `mprun.executors.dask.remains.look`.
+        """
         name = str(host.number)
         running, unstarted = self._placement.lose(name)
         now = time.monotonic()
@@ -342,10 +356,11 @@ class Bridge:
             if self._files is not None and key in running:
                 self._files.end(self._logs[key])
                 self._files.drop_artifacts(key)
+            self._artifacts_errors.pop(key, None)
             lost = "; its artifacts are lost" if key in self._with_artifacts else ""
             self._forget(key)
             if key in running or host.begun is None or key in host.begun:
-                self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}")
+                self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}", left)
             else:
                 self.report(base.StartCancelled(key=key, clock=now, host_lost=True))
         if name in self._suspending:

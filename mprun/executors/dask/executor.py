@@ -17,7 +17,7 @@ from mprun.executors.dask import reports
 from mprun.launcher.channel import EngineChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
@@ -65,6 +65,8 @@ class DaskExecutor:
         self._channel = EngineChannel(ours)
         self.slots: int | None = 0
         self.resources: list[tuple[str, dict[str, float]]] = []
+        # What has come together with the answer that `wait` was waiting for.
+        self._unread: list[tuple[Any, ...]] = []
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
         self._send("open", dict(options))
@@ -77,12 +79,13 @@ class DaskExecutor:
             messages = self._channel.receive()
             if messages is None:
                 raise LauncherError(f"the connection to dask has ended ({self._how()})")
-            for kind, *details in messages:
+            for number, (kind, *details) in enumerate(messages, 1):
                 if kind == "refused":
                     self.close()
                     raise UsageError(details[0])
                 if kind == "opened":
                     self.slots, self.resources = details
+                    self._unread = messages[number:]
                     return
                 if kind == "report":
                     # There is nothing yet to report but its end.
@@ -142,7 +145,9 @@ class DaskExecutor:
     def receive(self) -> list[Report]:
         messages = self._channel.receive()
         if messages is None:
-            return [ExecutorLost(how=f"the connection to dask has ended ({self._how()})")]
+            # What it has sent to the hosts may have begun there.
+            return [ExecutorLost(how=f"the connection to dask has ended ({self._how()})", unseen=True)]
+        messages, self._unread = self._unread + messages, []
         found: list[Report] = []
         for kind, *details in messages:
             if kind == "report":
@@ -162,11 +167,13 @@ class DaskExecutor:
             self._started.pop(report.key, None)
         return report
 
-    def _unseen(self, key: AttemptKey, clock: float, why: str) -> Report:
-        """The report of an attempt on a host that is lost."""
+    def _unseen(self, key: AttemptKey, clock: float, why: str, left: Sequence[tuple[int, int]]) -> Report:
+        """The report of an attempt on a host that is lost; `left` are processes there, and their tasks'."""
         started = self._started.pop(key, None)
         if started is None:
-            return NotStarted(key=key, clock=clock, message=why, unseen=True)
+            pids = tuple(pid for pid, _ in left)
+            return NotStarted(key=key, clock=clock, message=why, unseen=True, left_running=pids)
+        pids = tuple(pid for pid, task in left if task in (0, started.pid))
         return Exited(
             key=key,
             clock=clock,
@@ -178,6 +185,7 @@ class DaskExecutor:
             max_rss=None,
             threads=0,
             orphans=(),
+            left_running=pids,
             unseen=why,
         )
 

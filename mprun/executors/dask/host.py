@@ -40,8 +40,8 @@ RETRY_INTERVAL = 0.2
 LATE_INTERVAL = 1.0
 # For how long it is tried to, in seconds; longer if its relay may keep something for longer.
 LATE_SECONDS = 30.0
-# How long a worker may take to say whether it sees something of another one's agent, in seconds.
-GONE_SECONDS = 1.0
+# How long a worker may take to say what it sees of another one's agent, in seconds.
+REMAINS_SECONDS = 1.0
 # How much is sent in one call, in bytes, and answered: less while calls take too long.
 MAX_BYTES = 1 << 20
 MIN_BYTES = 1 << 14
@@ -66,6 +66,12 @@ class Host:
         # The agent's pid and the launcher's, once they are known.
         self.main_pid = 0
         self.modules: dict[str, str] = {}
+        # The identity of its agent's directory, and the sessions that the agent and its launcher lead: their
+        # pids, and when they began.
+        self.identity = ""
+        self.sessions: list[tuple[int, int]] = []
+        # What has ended its agent, if that could say so.
+        self.failure = ""
         # What is added to readings of its clock: the least that was seen, which has the shortest way in it.
         self.clock_offset = float("inf")
         self._client = client
@@ -94,15 +100,22 @@ class Host:
         # The agent ends one interval after its timeout, and what it runs within another one.
         return max(self._heard, self._read_at) + self._timeout + 2 * beat_interval(self._timeout)
 
-    async def sees_no_more_of(self, other: Host) -> bool:
-        """Whether this host is on the same machine as another one, of whose agent nothing is left there."""
+    async def remains_of(self, other: Host, *, kill: bool) -> list[tuple[int, int]] | None:
+        """What this host sees of another one's agent; None if it is on another machine, or does not know.
+
+        See `mprun.executors.dask.remains.look`.
+        """
         machine = self.facts["processes"]
         if machine is None or machine != other.facts["processes"]:
-            return False
+            return None
+        known = {"key": other._key, "identity": other.identity, "sessions": other.sessions}
         try:
-            return bool(await self._ask(GONE_SECONDS, action="gone", key=other._key))
+            found: list[tuple[int, int]] = await self._ask(
+                REMAINS_SECONDS, action="remains", kill=kill, **known
+            )
         except (OSError, TimeoutError):
-            return False
+            return None
+        return found
 
     def send(self, *message: Any) -> None:
         """Queue a message to the agent."""
@@ -129,7 +142,7 @@ class Host:
             why = f"{type(error).__name__}: {error}"
         if not self.is_over:
             self.is_over = True
-            lose(self, why or "its agent has ended")
+            lose(self, self.failure or why or "its agent has ended")
             await self._receive_late(receive)
 
     async def _receive_late(self, receive: Callable[[Host, list[tuple[Any, ...]]], None]) -> None:

@@ -3,7 +3,9 @@
 A host is lost if its worker or its agent has ended, or is not heard of. It gets no further attempts then, but
 those that it has count as running until nothing of it can run any more: the bridge gives them up only then,
 so that none of them runs twice at once. That is certain once no process of the agent is left on its machine,
-as far as another worker there can tell, or at `Host.ends_at`.
+as far as another worker there can tell, or at `Host.ends_at`. What that worker still sees then, it kills.
+
+Before the first start a host that is lost is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from mprun.executors.base import ExecutorLost
 from mprun.executors.dask.code_check import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from mprun.executors.base import PrepareReply, PrepareRequest, Report
     from mprun.executors.dask.cluster import Cluster
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
         def spawn(self, work: Coroutine[Any, Any, Any]) -> None: ...
         def receive(self, host: Host, messages: list[tuple[Any, ...]]) -> None: ...
         def report(self, report: Report) -> None: ...
-        def give_up(self, host: Host, why: str) -> None: ...
+        def give_up(self, host: Host, why: str, left: Sequence[tuple[int, int]]) -> None: ...
         def tell(self, change: str, host: str, **facts: Any) -> None: ...
         def tell_slots(self, more: int, reason: str = "") -> None: ...
         def place(self) -> None: ...
@@ -42,6 +44,8 @@ WATCH_SECONDS = 1.0
 # process that becomes another program shows no variables for an instant.
 GONE_INTERVAL = 0.2
 GONE_TIMES = 2
+# How long what is still seen by then may take to be gone, in seconds, while it is killed again and again.
+KILL_SECONDS = 5.0
 # How often a worker is used again after a loss of its agent.
 MAX_JOINS = 4
 
@@ -67,8 +71,9 @@ class Membership:
         # By address: how often a worker has joined, and which ones are not asked again.
         self._joins: dict[str, int] = {}
         self._refused: set[str] = set()
-        # The hosts that were lost before the preparation, and why.
-        self._lost_before: list[str] = []
+        # Why no host was left before the preparation, "" if there are some.
+        self._lost_before = ""
+        # How many slots the engine knows of.
         self._told_slots = 0
         self._closing: asyncio.Event | None = None
         self._alone: asyncio.TimerHandle | None = None
@@ -82,6 +87,8 @@ class Membership:
         await self._cluster.connect(options)
         for host in await self._cluster.first_hosts():
             self._add(host)
+        slots = sum(host.slots for host in self.hosts.values())
+        self._told_slots = slots if self._limit is None else min(slots, self._limit)
 
     def _add(self, host: Host) -> None:
         self.hosts[str(host.number)] = host
@@ -92,7 +99,7 @@ class Membership:
     def prepare(self, request: PrepareRequest) -> None:
         """Have the hosts import the targets."""
         if self._lost_before:
-            self._owner.report(ExecutorLost(how=self._lost_before[0]))
+            self._owner.report(ExecutorLost(how=self._lost_before))
             return
         self._request, self._replies = request, {}
         for host in self.hosts.values():
@@ -111,14 +118,15 @@ class Membership:
             self._join(host, reply)
             return
         self._replies[str(host.number)] = reply
-        if self._replies.keys() >= self.hosts.keys():
-            replies, self._replies = self._replies, None
+        self._begin_if_all(self._replies)
+
+    def _begin_if_all(self, replies: dict[str, PrepareReply]) -> None:
+        if replies.keys() >= self.hosts.keys():
+            self._replies = None
             self._begin(replies)
 
     def _begin(self, replies: dict[str, PrepareReply]) -> None:
         self._members = dict.fromkeys(replies, True)
-        self._share()
-        self._told_slots = self.slots
         used = [self.hosts[name] for name in replies]
         self._reference = used[0]
         failed = next((host for host in used if replies[str(host.number)].errors), None)
@@ -135,6 +143,7 @@ class Membership:
                 hosts=tuple({"host": host.name, **self._facts(host)} for host in used),
             )
         )
+        self._tell_slots()
         self._owner.spawn(self._watch())
 
     def _facts(self, host: Host) -> dict[str, Any]:
@@ -233,10 +242,8 @@ class Membership:
         name = str(host.number)
         if self._closing is not None:
             self._note_closed()
-        elif self._request is None:
-            self._lost_before.append(f"on {host}: {why}")
-        elif self._replies is not None:
-            self._owner.report(ExecutorLost(how=f"on {host}: {why}"))
+        elif self._request is None or self._replies is not None:
+            self._leave_out(host, why)
         elif self._members.pop(name, None) is not None:
             self._leaving.add(name)
             self._placement.leave(name)
@@ -245,12 +252,29 @@ class Membership:
         else:
             # It has had no attempts.
             host.is_given_up = True
+            self._forget(host)
+
+    def _forget(self, host: Host) -> None:
+        """Keep nothing of a host that is given up: workers may come and go for days."""
+        self.hosts.pop(str(host.number), None)
+        self._placement.resources.pop(str(host.number), None)
+
+    def _leave_out(self, host: Host, why: str) -> None:
+        """Begin without a host: it has had no attempts."""
+        host.is_given_up = True
+        self._forget(host)
+        self._owner.tell("lost", host.name, worker=host.address, reason=why)
+        how = f"on {host}: {why}"
+        if self._replies is None:
+            self._lost_before = "" if self.hosts else how
+        elif self.hosts:
+            self._replies.pop(str(host.number), None)
+            self._begin_if_all(self._replies)
+        else:
+            self._owner.report(ExecutorLost(how=how))
 
     async def _give_up(self, host: Host, why: str, *, is_gone: bool) -> None:
-        seen = GONE_TIMES if is_gone else 0
-        while seen < GONE_TIMES and time.monotonic() < host.ends_at:
-            await asyncio.sleep(GONE_INTERVAL)
-            seen = seen + 1 if await self._is_gone(host) else 0
+        left = [] if is_gone else await self._await_end(host)
         # With the last host goes the run, if no other one can come.
         is_last = not self._members and len(self._leaving) == 1
         has_scheduler = not is_last or await self._has_scheduler()
@@ -259,14 +283,27 @@ class Membership:
         if self._closing is not None:
             return
         self._owner.tell("lost", host.name, worker=host.address, reason=why)
+        # Before the end of the run, which takes what is not known to have begun for cancelled.
+        self._owner.give_up(host, why, left)
+        self._forget(host)
         if not has_scheduler and not self._members:
             self._end_alone(host, why)
             return
-        self._owner.give_up(host, why)
         self._tell_slots()
         if is_last and not self._members:
             self._owner.tell_slots(0, f"no host is left; waiting {self.timeout:g}s for another one")
             self._wait_alone(host, why)
+
+    async def _await_end(self, host: Host) -> Sequence[tuple[int, int]]:
+        """Wait until nothing of a lost host runs any more, as far as is known; what is left all the same."""
+        times = 0
+        while True:
+            left = await self._remains(host, kill=time.monotonic() >= host.ends_at)
+            times = times + 1 if left == [] else 0
+            end = host.ends_at + (KILL_SECONDS if left else 0.0)
+            if times == GONE_TIMES or time.monotonic() >= end:
+                return left or []
+            await asyncio.sleep(GONE_INTERVAL)
 
     def _wait_alone(self, host: Host, why: str) -> None:
         loop = asyncio.get_running_loop()
@@ -279,10 +316,11 @@ class Membership:
             return False
         return True
 
-    async def _is_gone(self, host: Host) -> bool:
-        """Whether a worker on the same machine, or its own, sees nothing more of a lost host."""
+    async def _remains(self, host: Host, *, kill: bool) -> list[tuple[int, int]] | None:
+        """What a worker on the same machine, or its own, sees of a lost host; None if none can tell."""
         others = [other for other in self.hosts.values() if other is host or not other.is_over]
-        return any(await asyncio.gather(*(other.sees_no_more_of(host) for other in others)))
+        answers = await asyncio.gather(*(other.remains_of(host, kill=kill) for other in others))
+        return next((answer for answer in answers if answer is not None), None)
 
     def _end_alone(self, host: Host, why: str) -> None:
         if self.is_suspended:
@@ -296,6 +334,9 @@ class Membership:
     def handle_closed(self, host: Host) -> None:
         """An agent has ended in order: nothing is left of it."""
         host.is_over = True
+        if self._closing is None:
+            # It was refused.
+            self._forget(host)
         self._note_closed()
 
     def _note_closed(self) -> None:

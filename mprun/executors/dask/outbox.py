@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.executors.base import ExecutorLost, Exited, NotStarted, Probed, StartCancelled, Started
 from mprun.executors.dask import artifacts, reports
+from mprun.executors.dask.pieces import PIECE_BYTES, length_of, read_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from mprun.executors.base import Report, StartRequest
+    from mprun.executors.dask.pieces import Piece
     from mprun.launcher.channel import AttemptKey
 
-# How much of a file is sent at once, in bytes: more only once this has been passed on.
-PIECE_BYTES = 1 << 18
 # What a message counts beside its piece of a file, in bytes.
 _MESSAGE_BYTES = 1 << 10
 # How often the logs of running attempts are looked at, in seconds.
@@ -40,29 +40,36 @@ class LogTail:
         self._file = -1
         self._offset = 0
 
-    def read(self) -> bytes:
-        """The next piece; empty if there is nothing more by now."""
+    def read(self) -> Piece:
+        """The next piece; b"" if there is nothing more by now."""
         try:
-            if self._file < 0:
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-                self._file = os.open(self.name, flags, dir_fd=self._folder)
-            data = os.pread(self._file, PIECE_BYTES, self._offset)
-            if not data and os.fstat(self._file).st_size < self._offset:
-                # The task has truncated it.
-                self._offset = 0
-                data = os.pread(self._file, PIECE_BYTES, 0)
+            self._look()
+            piece = read_piece(self._file, self._offset)
         except OSError:
             # Its process is about to create it.
             return b""
-        self._offset += len(data)
-        return data
+        self._offset += length_of(piece)
+        return piece
 
-    def rest(self) -> Iterator[bytes]:
-        """The pieces up to its end, each read when it is asked for."""
-        while data := self.read():
-            yield data
-            if len(data) < PIECE_BYTES:
-                return
+    def _look(self) -> int:
+        """How long it is now; it is opened if it was not. Raises OSError."""
+        if self._file < 0:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            self._file = os.open(self.name, flags, dir_fd=self._folder)
+        size = os.fstat(self._file).st_size
+        if size < self._offset:
+            # The task has truncated it.
+            self._offset = 0
+        return size
+
+    def rest(self) -> Iterator[Piece]:
+        """The pieces up to where it ends by now, each read when it is asked for."""
+        try:
+            end = self._look()
+        except OSError:
+            return
+        while self._offset < end and (piece := self.read()):
+            yield piece
 
     def remove(self) -> None:
         """Close the log, and remove it."""
@@ -197,7 +204,7 @@ class Outbox:
             for tail in (sender.tail, sender.output):
                 if tail is not None and (data := tail.read()):
                     self._send("log", tail.name, data)
-                    sent += _MESSAGE_BYTES + len(data)
+                    sent += _MESSAGE_BYTES + (0 if isinstance(data, int) else len(data))
         return sent
 
     # ---- messages, each made when it is sent
@@ -223,6 +230,8 @@ class Outbox:
         yield reports.pack(report)
 
     def _no_start(self, sender: _Sender, report: NotStarted | StartCancelled) -> Iterator[tuple[Any, ...]]:
+        if sender.artifacts:
+            shutil.rmtree(sender.artifacts, ignore_errors=True)
         self._forget(report.key, sender)
         yield reports.pack(report)
 
@@ -245,11 +254,12 @@ class Outbox:
 
     def _file(self, name: str) -> Iterator[tuple[Any, ...]]:
         tail = LogTail(self._results, name)
-        is_last = False
-        while not is_last:
-            data = tail.read()
-            is_last = len(data) < PIECE_BYTES
-            yield "file", name, data, is_last
+        last: Piece = b""
+        for piece in tail.rest():
+            if last:
+                yield "file", name, last, False
+            last = piece
+        yield "file", name, last, True
         tail.remove()
 
     def _artifacts(self, key: AttemptKey, path: str) -> Iterator[tuple[Any, ...]]:

@@ -18,6 +18,8 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+from mprun.executors.dask import remains
+from mprun.executors.dask.remains import KEY_VARIABLE
 from mprun.linux import procfs
 
 # The name of the call that the bridge makes.
@@ -29,8 +31,6 @@ _CHUNK_BYTES = 1 << 18
 # How often it is looked whether an agent has ended for whose output there is no room, in seconds.
 ROOM_SECONDS = 1.0
 # What an agent runs: not what is in the worker's working directory.
-# It and all that it starts can be told by this variable, which has the key.
-KEY_VARIABLE = "MPRUN_AGENT"
 _PROGRAM = "from mprun.executors.dask.agent import serve; serve({}, {})"
 
 # The relays of this worker, by a key that the bridge has made.
@@ -46,7 +46,7 @@ def install(dask_worker: Any) -> dict[str, Any]:
         "python": ".".join(map(str, sys.version_info[:3])),
         "boot_id": procfs.boot_id(),
         # Whether what runs on one worker is seen on another one.
-        "processes": (procfs.boot_id(), procfs.pid_namespace()) if procfs.is_readable() else None,
+        "processes": remains.machine(),
     }
 
 
@@ -56,9 +56,9 @@ async def _handle(action: str, key: str, **details: Any) -> Any:
         if key not in _relays:
             _relays[key] = Relay(key, **details)
         return True
-    if action == "gone":
+    if action == "remains":
         # Some ten milliseconds, which the event loop does not wait for.
-        return await asyncio.to_thread(_is_gone, key)
+        return await asyncio.to_thread(remains.look, key, **details)
     relay = _relays.get(key)
     if relay is None:
         # The worker has been restarted under the same address.
@@ -68,12 +68,6 @@ async def _handle(action: str, key: str, **details: Any) -> Any:
     if action == "end":
         return relay.end()
     return await (relay.send(**details) if action == "send" else relay.receive(**details))
-
-
-def _is_gone(key: str) -> bool:
-    """Whether nothing is left on this machine of an agent, by the variable that all it starts inherits."""
-    mark = f"{KEY_VARIABLE}={key}".encode()
-    return not any(mark in procfs.environment(pid) for pid in procfs.processes())
 
 
 class Relay:

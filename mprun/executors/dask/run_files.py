@@ -8,8 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from mprun.executors.dask.artifacts import ArrivingArtifacts, Path, require_name
+from mprun.executors.dask.pieces import append_piece
 
 if TYPE_CHECKING:
+    from mprun.executors.dask.pieces import Piece
     from mprun.launcher.channel import AttemptKey
 
 # A name that no attempt's files have, for a file that has not arrived as a whole.
@@ -44,7 +46,7 @@ class RunFiles:
         with contextlib.suppress(OSError):
             os.close(self._create(log, os.O_TRUNC))
 
-    def append(self, log: str, data: bytes) -> None:
+    def append(self, log: str, data: Piece) -> None:
         """Add to a log."""
         if log in self.errors:
             return
@@ -52,7 +54,7 @@ class RunFiles:
             file = self._open.get(log, -1)
             if file < 0:
                 file = self._open[log] = self._create(log, os.O_APPEND)
-            _write(file, data)
+            append_piece(file, data)
         except OSError as error:
             self.errors[log] = error.strerror or str(error)
 
@@ -64,7 +66,7 @@ class RunFiles:
             os.close(file)
         return self.errors.pop(log, "")
 
-    def write_result(self, host: int, name: str, data: bytes, *, is_last: bool) -> None:
+    def write_result(self, host: int, name: str, data: Piece, *, is_last: bool) -> None:
         """Add to a result file, which appears once it is whole.
 
         If that fails it never appears, and the engine fails the attempt, as its result is missing.
@@ -72,7 +74,7 @@ class RunFiles:
         part, file = self._parts.get((host, name)) or self._begin_part(host, name)
         if file != _FAILED:
             try:
-                _write(file, data)
+                append_piece(file, data)
             except OSError:
                 os.close(file)
                 file = _FAILED
@@ -90,7 +92,7 @@ class RunFiles:
 
     def _begin_part(self, host: int, name: str) -> tuple[str, int]:
         part, file = f"{_PART}{next(self._numbers)}", _FAILED
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(OSError):
             file = os.open(part, flags, 0o600, dir_fd=self._results)
         self._parts[host, name] = part, file
@@ -105,7 +107,7 @@ class RunFiles:
                     os.close(file)
                 os.unlink(part, dir_fd=self._results)
 
-    def add_artifact(self, key: AttemptKey, path: Path, data: bytes | None) -> None:
+    def add_artifact(self, key: AttemptKey, path: Path, data: Piece | None) -> None:
         """Add a piece to a file that an attempt has left as an artifact, or a directory; see `pieces`."""
         # If there is no directory for it, `end_artifacts` says so.
         with contextlib.suppress(OSError):
@@ -157,9 +159,3 @@ def _open_folder(path: str, device: int, inode: int) -> int:
         os.close(folder)
         raise OSError(f"{path} was replaced")
     return folder
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
