@@ -761,6 +761,16 @@ def test_a_host_that_joins_a_suspended_run_is_suspended_before_it_is_used(member
     assert members.hosts["1"].sent == [("suspend",)]
 
 
+def test_what_a_lost_host_still_says_changes_nothing_until_it_is_given_up(members):
+    members.handle_prepared(members.hosts["1"], REPLY)
+    lost = members.hosts["1"]
+    members.lose(lost, "its main process was lost")
+    members.lose(lost, "its agent has ended")
+    members.handle_closed(lost)
+    members._tell_slots()
+    assert (members.slots, lost.is_given_up, members.hosts["1"]) == (4, False, lost)
+
+
 def test_the_slots_of_a_lost_host_are_there_until_its_attempts_are_given_up(members):
     members.handle_prepared(members.hosts["1"], REPLY)
     assert (members._owner.slots, members.slots) == ([2], 4)

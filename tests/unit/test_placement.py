@@ -425,3 +425,13 @@ def test_random_requests_never_take_more_than_there_is_and_all_start():
                 del placed[number]
                 ended.add(number)
         assert found.waiting == 0
+
+
+def test_what_is_to_start_after_another_is_not_placed_on_a_worker_that_has_left():
+    found = placement({"a": 1, "b": 1})
+    submit(found, [0])
+    ((name, _),) = take(found)
+    found.handle_started(key(0))
+    found.leave(name)
+    assert found.submit(key(1), [key(0)], daemon=False, now=0.0) is None
+    assert found.lose(name) == ([key(0)], [])

@@ -249,7 +249,7 @@ class Membership:
             self._placement.leave(name)
             self._share()
             self._owner.spawn(self._give_up(host, why, is_gone=is_gone))
-        else:
+        elif name not in self._leaving:
             # It has had no attempts.
             host.is_given_up = True
             self._forget(host)
@@ -334,7 +334,7 @@ class Membership:
     def handle_closed(self, host: Host) -> None:
         """An agent has ended in order: nothing is left of it."""
         host.is_over = True
-        if self._closing is None:
+        if self._closing is None and str(host.number) not in self._leaving:
             # It was refused.
             self._forget(host)
         self._note_closed()

@@ -138,7 +138,8 @@ class Placement:
         # It is not known yet what its worker could spare then.
         places = {None} if needs else {self.places.get(each) for each in after}
         (place,) = places if len(places) == 1 else (None,)
-        if place is None:
+        # A worker that is lost gets nothing more, though those are not over.
+        if place is None or place not in self.loads:
             self._daemons.discard(key)
             return None
         self._held.add(key)
