@@ -182,3 +182,12 @@ def test_a_full_disk_is_the_reason_of_what_fails(desk, monkeypatch):
     desk.send()
     errors = [base.Exited.from_tuple(fields).log_error for kind, *_, fields in desk.sent if kind == "report"]
     assert errors == [os.strerror(errno.ENOSPC), ""]
+
+
+def test_a_start_that_was_cancelled_leaves_nothing(desk):
+    path = desk.path / "artifacts" / "a"
+    path.mkdir()
+    desk.outbox.put(base.StartCancelled(key=A, clock=0.0))
+    desk.send()
+    assert desk.order == ["StartCancelled a"]
+    assert (desk.outbox.artifacts_of(A), path.exists()) == ("", False)
