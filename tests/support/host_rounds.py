@@ -334,7 +334,9 @@ class Hosts:
         if not all_runs(place / ".mprun"):
             # It has not come to that; a stop may even have come before there was a handler for it.
             stopped = (130, 143, -signal.SIGINT, -signal.SIGTERM) if "stop" in fault else ()
-            if code == 0 or (fault not in ("engine", *CUTS) and code not in (2, 3, *stopped)):
+            # Of two hosts one is left.
+            goes_on = fault in ("agent", "launcher")
+            if code == 0 or goes_on or (fault not in ("engine", *CUTS) and code not in (2, 3, *stopped)):
                 one.add("outcome", f"exit {code} without a run: {stderr}")
             if done or not one.hit:
                 one.add("broken", f"no run: {stderr[:2000]}, {done}")
@@ -407,10 +409,9 @@ class Hosts:
 
     def _allowed_after_loss(self, one, run, outcomes):
         """The exit codes of a run that has lost one host."""
-        started = run.of("run_started")
-        if not run.of("task_started") or len(started[0]["hosts"]) == 1:
-            # Before the first start a host that is lost ends the run, and so does the last one.
-            return {0, 1, 3}
+        if len(run.one("run_started")["hosts"]) == 1:
+            # It was left out before the first start, and has had no attempts.
+            return {0}
         # No one has seen how a service ended that was being stopped.
         return {0} if one.reruns and outcomes.get("service") != "unknown" else {0, 1}
 
