@@ -11,6 +11,7 @@ from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ig
 from mprun.engine.signals import SignalInbox
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
+from mprun.linux.procfs import count_cores as cpu_count
 from mprun.record import lock
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.state_dir import DEFAULT, create_run_or_temporary
@@ -144,14 +145,6 @@ def plan_job(
     if force:
         plan = plan.replace(force=True)
     return plan if repetition is None else plan.replace(repetition=repetition)
-
-
-def cpu_count() -> int:
-    """The number of cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return os.cpu_count() or 1
 
 
 def run_job(

@@ -16,7 +16,6 @@ from mprun.launcher import exec_command, fork, worker
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
 from mprun.linux import procfs
-from mprun.linux.cores import count_cores
 from mprun.linux.splice import PIPE_BYTES, enlarge
 
 TYPE_CHECKING = False
@@ -77,7 +76,7 @@ class OutputPipes:
         self.pids = {self.keeper.pid}
         # By the descriptor that is readable once the process has ended.
         self._drainers: dict[int, Drainer] = {}
-        self._max_drainers = count_cores() if sys.platform == "linux" else 0
+        self._max_drainers = procfs.count_cores() if sys.platform == "linux" else 0
 
     # ---- the start of an attempt
 

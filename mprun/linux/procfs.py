@@ -1,4 +1,4 @@
-"""Reads about processes from /proc; nothing on systems without /proc."""
+"""What the kernel says about processes: in /proc, where there is one, and how many cores they may use."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class Stat:
     def is_alive(self) -> bool:
         """Whether it has not ended; a zombie has ended and waits to be reaped."""
         return self.state not in "ZX"
+
+
+def count_cores() -> int:
+    """The number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        # Not everywhere, and a seccomp filter may refuse it.
+        return os.cpu_count() or 1
 
 
 def is_readable() -> bool:

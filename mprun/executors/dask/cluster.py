@@ -16,7 +16,7 @@ from mprun.executors.dask import tls
 from mprun.executors.dask.host import Host
 from mprun.executors.dask.refused import Refused
 from mprun.executors.dask.relay import install
-from mprun.linux.cores import count_cores
+from mprun.linux.procfs import count_cores
 
 # How many workers the cluster has that is started if none is named.
 LOCAL_WORKERS = 2
@@ -31,6 +31,14 @@ INSTALL_SECONDS = 30.0
 _CLOSE_SECONDS = 15.0
 
 
+def import_client() -> Any:
+    """Import dask's client."""
+    import distributed
+
+    # Without types.
+    return distributed.Client
+
+
 class Cluster:
     """Dask's client, and the cluster if it was started for the run."""
 
@@ -42,16 +50,16 @@ class Cluster:
 
     async def connect(self, options: dict[str, Any]) -> None:
         """Connect to the scheduler that the options of a run name. Raises Refused."""
-        import distributed
-
-        # Without types.
-        make_client: Any = distributed.Client
-        make_cluster: Any = distributed.LocalCluster
         address, path = options["scheduler"], options["scheduler_file"]
         where = address or path or "the local cluster"
         security = tls.security(options)
         try:
+            make_client = import_client()
             if not address and not path:
+                import distributed
+
+                # Without types.
+                make_cluster: Any = distributed.LocalCluster
                 self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
                 self._cluster = await make_cluster(
                     n_workers=LOCAL_WORKERS,
