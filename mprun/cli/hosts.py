@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.executors import by_name
@@ -16,8 +18,18 @@ if TYPE_CHECKING:
     from mprun.executors.by_name import NamedExecutor
     from mprun.scheduling.plan import Plan
 
+# The key of what `begin` has started among the values of the command.
+_BEGUN = "mprun.begun"
 # No one would read more.
 _MAX_DIAGNOSTICS = 100
+
+
+def begin(context: click.Context, name: str) -> None:
+    """Have an executor start what takes long; it is ended with the command, unless a run has used it."""
+    start = getattr(by_name.load(name), "begin", None)
+    if start is not None and (begun := start()) is not None:
+        context.meta[_BEGUN] = begun
+        context.call_on_close(begun.end_unused)
 
 
 def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tuple[Plan, NamedExecutor]:
@@ -37,7 +49,8 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
         raise JobFileError(diagnostics)
     limit = max_parallel or plan.job.max_parallel
     options = {option: running[option] for option in (*CLUSTER_OPTIONS, "host_timeout")}
-    options["max_parallel"] = limit
+    context = click.get_current_context(silent=True)
+    options |= {"max_parallel": limit, "begun": context.meta.get(_BEGUN) if context else None}
     try:
         executor = made_by(options)
         executor.wait()

@@ -22,7 +22,12 @@ class ExecutorName(click.Choice):  # type: ignore[type-arg]
     """One of `EXECUTORS`, or the import path of a class."""
 
     def convert(self, value: str, option: click.Parameter | None, context: click.Context | None) -> str:
-        return value if ":" in value else super().convert(value, option, context)
+        if ":" not in value and EXECUTORS[super().convert(value, option, context)] and context:
+            # Few runs leave this machine.
+            from mprun.cli.hosts import begin
+
+            begin(context, value)
+        return value
 
 
 def to_seconds(_: click.Context, option: click.Parameter, value: str | None) -> float | None:

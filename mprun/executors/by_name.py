@@ -24,10 +24,14 @@ class NamedExecutor(Executor, Protocol):
 
     It is made with the options of the run that concern executors, by their names (those of
     `CLUSTER_OPTIONS` and `max_parallel`, None if not given, and `host_timeout` in seconds): it raises
-    UsageError if it cannot be made with them, and does not block. `unsupported` are the `FEATURES` that it
-    lacks: a job that asks for one is refused. `slots` is how many attempts it runs at once, once `wait` has
-    returned; None if the job says it alone. An executor whose workers have resources for `host` may have
-    `resources` then: the name of each worker, with how much it has of each.
+    UsageError if it cannot be made with them, and does not block. A class of mprun's may have a static
+    method `begin`, which starts what takes long before the job is read. The option `begun` is what it has
+    returned, whose `end_unused` is called at the end of the command, else None.
+
+    `unsupported` are the `FEATURES` that it lacks: a job that asks for one is refused. `slots` is how many
+    attempts it runs at once, once `wait` has returned; None if the job says it alone. An executor whose
+    workers have resources for `host` may have `resources` then: the name of each worker, with how much it has
+    of each.
     """
 
     slots: int | None

@@ -32,6 +32,7 @@ class RunState:
         self.finished: RunFinished | None = None
         self.tasks: dict[str, TaskState] = {}
         self.items: dict[str, str] = {}
+        self.host_changes: list[HostChanged] = []
         # By the task that was expanded, empty for the whole plan: the names, in the order of the file.
         self._planned: dict[str, list[str]] = {}
 
@@ -148,10 +149,11 @@ def _apply_tasks_planned(run: RunState, event: TasksPlanned) -> None:
 
 
 def _apply_host_changed(run: RunState, event: HostChanged) -> None:
-    if event.change == "joined" and run.started is not None and run.started.hosts is not None:
-        names = ("host", "worker", "main_pid", "slots", "boot_id")
-        host = {name: getattr(event, name) for name in names}
-        run.started = run.started.replace(hosts=(*run.started.hosts, host))
+    # Few runs are on several hosts.
+    from mprun.record.joined_hosts import with_joined
+
+    run.host_changes.append(event)
+    run.started = with_joined(run.started, event)
 
 
 def _apply_run_finished(run: RunState, event: RunFinished) -> None:

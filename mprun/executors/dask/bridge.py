@@ -7,6 +7,8 @@ thread that imports little. It ends when the engine's end of their socket is clo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import socket
@@ -14,8 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mprun.executors import base
-from mprun.executors.dask import reports
-from mprun.executors.dask.cluster import Cluster
+from mprun.executors.dask import cluster, reports
 from mprun.executors.dask.membership import Membership
 from mprun.executors.dask.placement import STEAL_AFTER, Placement
 from mprun.executors.dask.refused import Refused
@@ -44,7 +45,7 @@ class Bridge:
         self._socket = sock
         self._decoder = FrameDecoder()
         self._placement = Placement()
-        self._cluster = Cluster()
+        self._cluster = cluster.Cluster()
         self._members = Membership(self._cluster, self._placement, self)
         self._files: RunFiles | None = None
         # The log of each attempt that is not over, and the requests that are not placed.
@@ -384,6 +385,11 @@ def serve(descriptor: int) -> NoReturn:
         logging.disable(logging.CRITICAL)
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
+        with contextlib.suppress(Exception):
+            # If it cannot be imported, the answer to the engine's first request says so.
+            cluster.import_client()
+        gc.freeze()
+        gc.enable()
         asyncio.run(Bridge(sock).serve())
         code = 0
     finally:

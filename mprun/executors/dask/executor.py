@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import sys
 import time
 from importlib.util import find_spec
-from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import LauncherError, UsageError
 from mprun.executors.base import ExecutorLost, Exited, HostChange, NotStarted, SlotsChange, Started
 from mprun.executors.dask import reports
+from mprun.executors.dask.bridge_process import BridgeProcess
 from mprun.launcher.channel import EngineChannel
 
 if TYPE_CHECKING:
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 
 # How long the bridge may take to import dask, to connect, and to find workers, in seconds.
 OPEN_SECONDS = 60.0
-# How long it may take to end what runs on the hosts, in seconds; then it is killed.
-CLOSE_SECONDS = 40.0
-_PROGRAM = "from mprun.executors.dask.bridge import serve; serve({})"
 
 
 class DaskExecutor:
@@ -37,10 +32,13 @@ class DaskExecutor:
     # All but `log`: logs are sent.
     probe_kinds = frozenset(("command", "tcp", "http", "file"))
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        import subprocess
+    @staticmethod
+    def begin() -> BridgeProcess | None:
+        """Start a bridge, which has much to import; None if it could not."""
+        return BridgeProcess() if _has_dask() else None
 
-        if find_spec("distributed") is None:
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        if not _has_dask():
             raise UsageError(
                 "`--executor dask` needs the package `distributed`; install it with "
                 "`pip install 'mprun[dask]'`, here and on every host"
@@ -49,27 +47,16 @@ class DaskExecutor:
         path = options["scheduler_file"]
         if path and not os.path.exists(path):
             raise UsageError(f"no such file: {path} (`--scheduler-file`); start the scheduler first")
-        ours, theirs = socketpair()
-        descriptor = theirs.fileno()
-        # Not what is in the working directory; in a session of its own, so that Ctrl-C stops the run and not
-        # this process.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _PROGRAM.format(descriptor)],
-            pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
-        self._channel = EngineChannel(ours)
+        begun: BridgeProcess | None = options["begun"]
+        self._bridge = (begun or BridgeProcess()).use()
+        self._channel = EngineChannel(self._bridge.socket)
         self.slots: int | None = 0
         self.resources: list[tuple[str, dict[str, float]]] = []
         # What has come together with the answer that `wait` was waiting for.
         self._unread: list[tuple[Any, ...]] = []
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
-        self._send("open", dict(options))
+        self._send("open", {name: value for name, value in options.items() if name != "begun"})
         self._channel.flush()
 
     def wait(self) -> None:
@@ -90,7 +77,7 @@ class DaskExecutor:
                 if kind == "report":
                     # There is nothing yet to report but its end.
                     raise LauncherError(f"the connection to dask has ended ({details[1][0]})")
-        self.close(kill=True)
+        self.close()
         raise UsageError(f"dask took longer than {OPEN_SECONDS:g}s to answer")
 
     def _send(self, *message: Any) -> None:
@@ -190,19 +177,12 @@ class DaskExecutor:
         )
 
     def close(self, *, kill: bool = False) -> None:
-        import subprocess
-
-        # The bridge ends what runs on the hosts, in any case.
-        self._channel.close()
-        try:
-            self._process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        # It ends what runs on the hosts, in any case.
+        self._bridge.close()
 
     def _how(self) -> str:
-        import subprocess
+        return self._bridge.how()
 
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        return f"exit {self._process.poll()}"
+
+def _has_dask() -> bool:
+    return find_spec("distributed") is not None
