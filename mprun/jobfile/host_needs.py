@@ -5,7 +5,7 @@ Few jobs have the key, so a start does not import this.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError
@@ -17,10 +17,22 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Task
     from mprun.jobfile.names import Named
 
+    class Planned(Named, Protocol):
+        """A task of a plan; one that is `reused` or `skipped` does not run."""
+
+        @property
+        def reused(self) -> object: ...
+        @property
+        def skipped(self) -> object: ...
+
+
+Needs = tuple[tuple[str, float], ...]
 # No one would read more.
 _MAX_DIAGNOSTICS, _MAX_WORKERS = 100, 10
 # Sums of fractions are a little off.
 _TOLERANCE = 1e-9
+# How many places are tried for what is held together, and for how many daemons; beyond that it is possible.
+_MAX_TRIES, _MAX_HELD = 1_000, 500
 
 
 def fits(needed: Mapping[str, float], free: Mapping[str, float]) -> bool:
@@ -40,11 +52,15 @@ def amounts(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {number:g}" for name, number in sorted(resources.items()))
 
 
-def _asking(tasks: Iterable[Named]) -> Iterator[tuple[Task, Mapping[str, float]]]:
+def _asking(tasks: Iterable[Planned]) -> Iterator[tuple[Task, Mapping[str, float]]]:
     """The tasks that ask for something, each once for all of its instances, with what they ask for."""
-    for task in {id(one.task): one.task for one in tasks}.values():
+    for task in {id(one.task): one.task for one in _running(tasks)}.values():
         if task.host:
             yield task, task.host
+
+
+def _running(tasks: Iterable[Planned]) -> Iterator[Planned]:
+    return (one for one in tasks if one.reused is None and not one.skipped)
 
 
 def _diagnostic(task: Task, message: str, help: str) -> Diagnostic:
@@ -53,17 +69,18 @@ def _diagnostic(task: Task, message: str, help: str) -> Diagnostic:
     return locate.task_diagnostic(task, ("host",), message, help, key=True)
 
 
-def refuse_without_hosts(tasks: Iterable[Named]) -> None:
+def refuse_without_hosts(tasks: Iterable[Planned]) -> None:
     """Refuse tasks that ask for something, because they would run on this machine. Raises JobFileError."""
     help = "add this option, or remove `host`"
     found = [_diagnostic(task, "`host` needs `--executor dask`", help) for task, _ in _asking(tasks)]
-    raise JobFileError(found[:_MAX_DIAGNOSTICS])
+    if found:
+        raise JobFileError(found[:_MAX_DIAGNOSTICS])
 
 
-def refuse_unmet(tasks: Iterable[Named], workers: Sequence[tuple[str, Mapping[str, float]]]) -> None:
-    """Refuse tasks for which no worker has enough; `workers` has the name of each, and what it has.
+def refuse_unmet(tasks: Sequence[Planned], workers: Sequence[tuple[str, Mapping[str, float]]]) -> None:
+    """Refuse tasks for which no worker has enough, or not beside what daemons hold until the job ends.
 
-    Raises JobFileError.
+    `workers` has the name of each, and what it has. Raises JobFileError.
     """
     found = []
     for task, needed in _asking(tasks):
@@ -72,6 +89,7 @@ def refuse_unmet(tasks: Iterable[Named], workers: Sequence[tuple[str, Mapping[st
                 f"task {quote(task.name)} needs a worker with {quote(amounts(needed))}, and there is none"
             )
             found.append(_diagnostic(task, message, _what_there_is(needed, workers)))
+    found = found or list(_beside_daemons(tasks, workers))
     if found:
         raise JobFileError(found[:_MAX_DIAGNOSTICS])
 
@@ -81,3 +99,62 @@ def _what_there_is(needed: Mapping[str, float], workers: Sequence[tuple[str, Map
     having = [f"{name} has {quote(amounts(resources))}" for name, resources in workers if resources]
     there = "; ".join(having[:_MAX_WORKERS]) if having else "no worker has any resources"
     return f'{there}; start one with `dask worker --resources "{option}"`'
+
+
+def _beside_daemons(
+    tasks: Sequence[Planned], workers: Sequence[tuple[str, Mapping[str, float]]]
+) -> Iterator[Diagnostic]:
+    """The tasks that could never start, however the daemons are spread over the workers."""
+    held = [
+        tuple(sorted(one.task.host.items())) for one in _running(tasks) if one.task.daemon and one.task.host
+    ]
+    if not held:
+        return
+    having = [dict(resources) for _, resources in workers]
+    together: dict[str, float] = {}
+    for needs in held:
+        for name, number in needs:
+            together[name] = together.get(name, 0.0) + number
+    have_room = _can_hold(held, having)
+    beside: dict[Needs, bool] = {}
+    for task, needed in _asking(tasks):
+        needs = tuple(sorted(needed.items()))
+        if have_room and needs not in beside:
+            beside[needs] = _can_hold([*held, needs], having)
+        if not have_room and task.daemon:
+            message = (
+                f"the daemons hold {quote(amounts(together))} together, and no workers have that to spare"
+            )
+            yield _diagnostic(task, message, _what_there_is(needed, workers))
+        elif have_room and not task.daemon and not beside[needs]:
+            message = f"it could never start: the daemons hold {quote(amounts(together))} until the job ends"
+            yield _diagnostic(task, message, _what_there_is(needed, workers))
+
+
+def _can_hold(items: Sequence[Needs], having: Sequence[Mapping[str, float]]) -> bool:
+    """Whether there is a way to give each of these to one of the workers at the same time."""
+    # The largest first: there are fewer places for them.
+    left = sorted(items, key=lambda needs: sum(number for _, number in needs), reverse=True)
+    free = [dict(each) for each in having]
+    tries = 0
+
+    def place(number: int) -> bool:
+        nonlocal tries
+        tries += 1
+        if number in (len(left), _MAX_HELD) or tries > _MAX_TRIES:
+            return True
+        needs = dict(left[number])
+        tried: list[dict[str, float]] = []
+        for each in free:
+            # Of workers with the same to spare, one is enough.
+            if each in tried or not fits(needs, each):
+                continue
+            tried.append(dict(each))
+            for name, amount in needs.items():
+                each[name] -= amount
+            if place(number + 1):
+                return True
+            each.update(tried[-1])
+        return False
+
+    return place(0)

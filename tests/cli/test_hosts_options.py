@@ -1,8 +1,10 @@
 """The options of `--executor dask`, and what it refuses before it looks for a cluster."""
 
 import json
+from contextlib import suppress
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from support.runs import ROOT, mprun, write
 
@@ -38,6 +40,26 @@ def test_a_scheduler_file_that_is_not_there_is_named(tmp_path):
     assert run.code == 2
     assert run.stderr.startswith("error: no such file: missing.json (`--scheduler-file`)")
     assert run.directory is None
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        ("tasks: [{command: [echo], unknown: 1}]", ()),
+        ("tasks: [{command: [echo], host: {mprun: 1}}]", ()),
+        ("tasks: [{command: [echo]}]", ("--scheduler", "tcp://127.0.0.1:1", "--scheduler-file", "x")),
+    ],
+)
+def test_a_job_that_is_refused_leaves_no_process_that_imports_dask(job, options, tmp_path):
+    pytest.importorskip("distributed")
+    write(tmp_path, job=job)
+    run = mprun("job.yaml", "--executor", "dask", *options, cwd=tmp_path, env={"MARK": str(tmp_path)})
+    assert run.code == 2
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            left += [process] if process.environ().get("MARK") == str(tmp_path) else []
+    assert not left
 
 
 def test_what_an_executor_lacks_is_refused_at_its_place(tmp_path):

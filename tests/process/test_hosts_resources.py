@@ -153,6 +153,62 @@ def test_what_no_worker_has_is_refused_before_anything_starts(place, cluster):
     assert not (place / "started").exists()
 
 
+def test_what_could_not_start_beside_daemons_is_refused_before_anything_starts(place, cluster):
+    write(
+        place,
+        job="""
+            tasks:
+              - {name: server, command: sleep 600, daemon: true, host: {gpu: 1}, matrix: {n: [1, 2]}}
+              - {name: fits, command: "touch started", host: {ram: 1}}
+              - {name: never, command: "true", host: {gpu: 1}, depends_on: fits}
+        """,
+    )
+    run = mprun("job.yaml", *on(cluster), cwd=place)
+    assert run.code == 2, run.stderr
+    assert "it could never start: the daemons hold `gpu: 2` until the job ends" in run.stderr
+    assert "job.yaml:5:" in run.stderr
+    assert run.stderr.count("job.yaml:") == 1
+    assert not (place / "started").exists()
+
+
+def test_a_run_of_hosts_is_resumed_on_one_machine_if_nothing_must_run_that_needs_a_host(place, cluster):
+    write(
+        place,
+        job="""
+            tasks:
+              - {name: gpu, command: "true", host: {gpu: 1}}
+              - {name: plain, command: "test -e fixed"}
+              - {name: late, command: "test -e fixed", host: {ram: 1}}
+        """,
+    )
+    assert mprun("job.yaml", *on(cluster), cwd=place).code == 1
+    (place / "fixed").touch()
+    refused = mprun("resume", cwd=place)
+    assert refused.code == 2
+    assert "`host` needs `--executor dask`" in refused.stderr
+    assert "job.yaml:5:" in refused.stderr
+    assert refused.stderr.count("job.yaml:") == 1
+    resumed = mprun("resume", *on(cluster), cwd=place)
+    assert resumed.code == 0, resumed.stderr
+    assert "gpu" not in [event["task"] for event in resumed.of("task_started")]
+
+
+def test_what_was_reused_needs_no_host(place, cluster):
+    write(
+        place,
+        job="""
+            tasks:
+              - {name: gpu, command: "true", host: {gpu: 1}}
+              - {name: plain, command: "test -e fixed"}
+        """,
+    )
+    assert mprun("job.yaml", *on(cluster), cwd=place).code == 1
+    (place / "fixed").touch()
+    resumed = mprun("resume", cwd=place)
+    assert resumed.code == 0, resumed.stderr
+    assert [event["task"] for event in resumed.of("task_started")] == ["plain"]
+
+
 def test_what_no_host_has_any_more_fails_after_the_timeout_and_the_rest_continues(place, tmp_path_factory):
     cluster = begin(tmp_path_factory.mktemp("lost"), {"gpu": 1}, {})
     try:
