@@ -19,7 +19,7 @@ from mprun.reporters.report.report_data import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mprun.record.events import Event
+    from mprun.record.events import Event, HostChanged
     from mprun.record.task_state import TaskState
     from mprun.reporters.timeline import Attempt, Timeline
 
@@ -61,6 +61,11 @@ def _events(timeline: Timeline) -> Iterator[dict[str, Any] | str]:
     for time, finished in timeline.unstarted:
         about: dict[str, Any] = {"outcome": shown(finished.outcome), "reason": shown(finished.reason)}
         yield _instant(time, f"{about['outcome']} {shown(finished.task)}", "outcome", (1, MAIN), about)
+    for time, change in timeline.host_changes:
+        track = hosts.get(str(change.host), 1), MAIN
+        yield _instant(
+            time, f"host {shown(change.host)} {shown(change.change)}", "host", track, _host(change)
+        )
     flow = 0
     for attempt in timeline.attempts:
         track = hosts[attempt.host], _track(attempt)
@@ -104,6 +109,12 @@ def _run(timeline: Timeline) -> dict[str, Any]:
         **{"ph": "X", "cat": "run", "name": shown(started.job) if started else "run", "pid": 1, "tid": MAIN},
         **{"ts": timeline.begin, "dur": timeline.end - timeline.begin, "args": about},
     }
+
+
+def _host(change: HostChanged) -> dict[str, Any]:
+    about: dict[str, Any] = {"worker": shown(change.worker), "reason": shown(change.reason)}
+    about |= {"slots": change.slots, "main_pid": change.main_pid}
+    return {name: value for name, value in about.items() if value}
 
 
 def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict[str, Any] | str:

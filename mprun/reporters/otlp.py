@@ -21,7 +21,7 @@ from mprun.trace_context import TraceIds, parse_parent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from mprun.record.events import Event, RunFinished, TaskFinished
+    from mprun.record.events import Event, HostChanged, RunFinished, TaskFinished
     from mprun.record.state_dir import RunDirectory
     from mprun.record.task_state import TaskState
     from mprun.reporters.timeline import Attempt, Timeline
@@ -146,6 +146,8 @@ class _Spans:
         else:
             span["parentSpanId"] = parent.span_id
             span |= {"traceState": parent.state} if parent.state else {}
+        if timeline.host_changes:
+            span["events"] = [_host_event(time, change) for time, change in timeline.host_changes]
         if is_failed:
             span["status"] = {"code": _ERROR, "message": shown(finished.reason if finished else "")}
         return span
@@ -299,6 +301,13 @@ def _event(time: int, event: Event) -> dict[str, Any]:
             values, name = {}, "ready"
         case _:
             raise TypeError(event)
+    return {"timeUnixNano": _nanoseconds(time), "name": name, "attributes": _attributes(values)}
+
+
+def _host_event(time: int, change: HostChanged) -> dict[str, Any]:
+    values = {"host.name": shown(change.host), "mprun.worker": shown(change.worker) or None}
+    values["mprun.reason"] = shown(change.reason) or None
+    name = f"host {shown(change.change)}"
     return {"timeUnixNano": _nanoseconds(time), "name": name, "attributes": _attributes(values)}
 
 

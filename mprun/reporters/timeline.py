@@ -9,7 +9,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import decode, encode_compactly
-from mprun.record.events import TaskJoined, TaskReady, TaskRetrying, TaskStopping
+from mprun.record.events import HostChanged, TaskJoined, TaskReady, TaskRetrying, TaskStopping
 from mprun.record.run_state import RunState
 from mprun.record.task_details import TaskDetails
 from mprun.record.task_lines import host_of_start, time_of_line
@@ -113,6 +113,7 @@ class Timeline:
 
     `attempts` are in the order of their starts, `joins` the joins: time, task, and its
     other fields as JSON, with a comma in front. `unstarted` are the tasks that ended without an attempt.
+    `host_changes` are those of the hosts, each with its time.
     `begin` and `end` are those of the run.
     """
 
@@ -123,6 +124,7 @@ class Timeline:
         self.of_task: dict[str, list[Attempt]] = {}
         self.joins: list[tuple[int, str, str]] = []
         self.unstarted: list[tuple[int, TaskFinished]] = []
+        self.host_changes: list[tuple[int, HostChanged]] = []
         self.begin = self.end = 0
         self._lanes: dict[tuple[str, bool], _Lanes] = {}
 
@@ -245,6 +247,8 @@ class Timeline:
         if isinstance(event, TaskJoined):
             position, of = encode_compactly(event.position), encode_compactly(event.of)
             self.joins.append((time, event.task, f',"position":{position},"of":{of}'))
+        elif isinstance(event, HostChanged):
+            self.host_changes.append((time, event))
         elif isinstance(event, (TaskReady, TaskStopping, TaskRetrying)):
             number = event.attempt - isinstance(event, TaskRetrying)
             attempt = self._attempt(event.task, number)

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from support import schemas
 from support.records import FINISHED, STAMP, STARTED, ended, exited, record, started
 from support.runs import mprun
 
@@ -104,3 +105,84 @@ def test_the_report_of_a_run_on_one_host_has_no_column_for_it(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert '<th scope="col">Host</th>' not in page
     assert '"places":' not in page
+
+
+JOINED = {**HOSTS[1], "host": "gamma", "worker": "tcp://10.0.0.3:1"}
+CHANGES = [
+    {"change": "joined", **JOINED},
+    {"change": "lost", "host": "alpha", "worker": "tcp://10.0.0.1:1", "reason": "its worker has ended"},
+    {"change": "refused", "host": "delta", "worker": "tcp://10.0.0.4:1", "reason": "it has other <code>"},
+    {
+        "change": "late_answer",
+        "host": "alpha",
+        "reason": "attempt 1 of one ended",
+        "task": "one",
+        "attempt": 1,
+    },
+]
+
+
+def with_changes(changes):
+    *before, end = lines(HOSTS)
+    return [*before, *({"event": "host_changed", **STAMP, **change} for change in changes), end]
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A run whose hosts have changed."""
+    record(tmp_path, with_changes(CHANGES))
+    return tmp_path
+
+
+def test_a_run_shows_which_hosts_came_and_went_and_when(changed):
+    text = mprun("show", cwd=changed).stdout
+    time = r"\d\d:\d\d:\d\d\.\d+"
+    (section,) = re.findall(r"^hosts:\n((?:  .*\n)+)", text, re.MULTILINE)
+    found = [re.sub(time, "TIME", line.strip()) for line in section.splitlines()]
+    assert found == [
+        "TIME alpha there from the start (worker tcp://10.0.0.1:1, 1 slot)",
+        "TIME beta there from the start (worker tcp://10.0.0.2:1, 1 slot)",
+        "TIME gamma joined (worker tcp://10.0.0.3:1, 1 slot)",
+        "TIME alpha lost (worker tcp://10.0.0.1:1): its worker has ended",
+        "TIME delta refused (worker tcp://10.0.0.4:1): it has other <code>",
+        "TIME alpha late answer: attempt 1 of one ended",
+    ]
+
+
+def test_hosts_that_have_stayed_are_not_listed(place):
+    assert "hosts:" not in mprun("show", cwd=place).stdout
+    assert json.loads(mprun("show", "--json", cwd=place).stdout)["host_changes"] == []
+
+
+def test_the_changes_of_hosts_are_json(changed):
+    value = json.loads(mprun("show", "--json", cwd=changed).stdout)
+    assert [(one["host"], one["change"]) for one in value["host_changes"]] == [
+        (one["host"], one["change"]) for one in CHANGES
+    ]
+    assert schemas.refusals("show", value) == []
+
+
+def test_the_report_has_a_table_of_the_hosts_that_came_and_went(changed):
+    assert mprun("report", "-o", "report.html", cwd=changed).code == 0
+    page = (changed / "report.html").read_text()
+    assert '<a href="#hosts">' in page
+    assert "lost (worker tcp://10.0.0.1:1): its worker has ended" in page
+    assert "other &lt;code&gt;" in page
+
+
+def test_traces_have_a_mark_for_each_change_of_a_host(changed):
+    assert mprun("export", "--trace", "trace.json", "--otlp", "otlp.json", cwd=changed).code == 0
+    trace = json.loads((changed / "trace.json").read_text())["traceEvents"]
+    names = ["host gamma joined", "host alpha lost", "host delta refused", "host alpha late_answer"]
+    assert [event["name"] for event in trace if event.get("cat") == "host"] == names
+    (lost,) = [event for event in trace if event["name"] == "host alpha lost"]
+    assert lost["args"] == {"worker": "tcp://10.0.0.1:1", "reason": "its worker has ended"}
+    assert (changed / "otlp.json").read_text().count('"name":"host ') == len(CHANGES)
+
+
+def test_changes_that_no_run_writes_do_no_harm(tmp_path):
+    odd = [{"change": 1, "host": ["a"], "slots": "x"}, {"change": "joined", "host": {}, "worker": 7}]
+    record(tmp_path, with_changes(odd))
+    for words in (("show",), ("show", "--json"), ("report", "-o", "r.html"), ("export", "--trace", "t.json")):
+        done = mprun(*words, cwd=tmp_path)
+        assert done.code == 0, done.stderr

@@ -13,7 +13,7 @@ _LIMITS = ("enum", "pattern", "minimum", "maximum", "minLength")
 # The events that `mprun show --json` prints.
 _PRINTED = (
     *("run_started", "task_started", "task_ready", "task_stopping", "task_exited", "task_retrying"),
-    "run_finished",
+    *("host_changed", "run_finished"),
 )
 
 

@@ -56,6 +56,7 @@ def show_run(
     seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
         stream.write(line + "\n")
+    _section(stream, "hosts", list(_hosts(state)))
     rows = table.rows(state, alive=alive, seen=seen, plain=plain_cells)
     garbage_collector.keep(rows)
     table.write_tasks(state, rows, stream, colour)
@@ -96,6 +97,17 @@ def _head(state: RunState) -> Iterator[str]:
         yield f"params {', '.join(values)}"
     if started.resumed_from is not None:
         yield resumed_line(started.resumed_from)
+
+
+def _hosts(state: RunState) -> Iterator[str]:
+    """Which hosts have joined, left and were lost, if any has."""
+    if not state.host_changes:
+        return
+    # Few runs are on several hosts.
+    from mprun.reporters.host_rows import host_rows
+
+    for time, host, words in host_rows(state):
+        yield visible(f"{format_time(time)[11:] if time else ''} {host} {words}".replace("\n", " ").strip())
 
 
 def _end(state: RunState, outcome: str) -> str:

@@ -46,6 +46,8 @@ def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
     stream.write("\n  ]" if comma else "]")
     summary = repeat_summary(state)
     stream.write(f',\n  "repeat": {_indented(summary and summary.to_json())}')
+    changes = [change.to_record() for change in state.host_changes]
+    stream.write(f',\n  "host_changes": {_indented(changes)}')
     stream.write(f',\n  "finished": {_indented(finished and finished.to_record())}')
     stream.write(f',\n  "not_shown": {_indented(read_not_shown(directory) or None)}\n}}\n')
 

@@ -154,6 +154,7 @@ class Report:
             "more_failures": max(0, len(failed) - MAX_FAILURES),
             "table": _static_rows(rows, self.data),
             "hosts": self.data.hosts,
+            "host_rows": self._host_rows(),
             "late": self._late(),
             "graph": self.graph,
             "no_dependencies": self.no_dependencies,
@@ -219,6 +220,18 @@ class Report:
 
         rates = [tuple(map(shown, row)) for row in cells(summary)]
         return {"rates": rates, "first_failure": shown(first_failure_line(self.state, summary))}
+
+    def _host_rows(self) -> list[tuple[str, ...]]:
+        """What has become of the hosts, and when."""
+        if not self.state.host_changes:
+            return []
+        from mprun.reporters.host_rows import host_rows
+
+        rows = host_rows(self.state)
+        return [
+            (format_time(time)[11:] if time else "", shown(host), shown(words, 400))
+            for time, host, words in rows
+        ]
 
     def _late(self) -> list[dict[str, Any]]:
         """The tasks whose duration differs most from what was expected."""
