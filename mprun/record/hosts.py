@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mprun.scheduling.retry import HOST_LOST
+
 if TYPE_CHECKING:
     from mprun.record.events import RunStarted
     from mprun.record.run_state import RunState
+    from mprun.record.task_state import TaskState
 
 
 def several_hosts(started: RunStarted | None) -> tuple[str, ...]:
@@ -24,3 +27,8 @@ def hosts_by_task(state: RunState) -> dict[str, str]:
     if not several_hosts(state.started):
         return {}
     return {task.name: task.attempts[-1].started.host for task in state.in_order() if task.attempts}
+
+
+def count_lost(task: TaskState) -> int:
+    """How many attempts of a task were followed by another one because their host was lost."""
+    return sum(one.retrying is not None and one.retrying.reason == HOST_LOST for one in task.attempts)

@@ -18,6 +18,7 @@ from mprun.diagnostics import redact, visible
 from mprun.outcomes import BAD, Outcome, format_exit
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.error_details import read_details
+from mprun.record.hosts import count_lost
 from mprun.record.task_state import TaskState
 from mprun.reporters import table
 from mprun.reporters.format import truncate
@@ -229,6 +230,9 @@ class _Document:
         last = task.attempts[-1]
         started, exited = last.started, last.exited
         yield "attempts", str(len(task.attempts))
+        if lost := count_lost(task):
+            # They are not failures of the task, and so have no elements of their own.
+            yield "attempts lost with a host", str(lost)
         yield "pid", str(started.pid)
         yield "ppid", str(started.ppid)
         yield "host", started.host

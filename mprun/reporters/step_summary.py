@@ -17,6 +17,7 @@ from mprun.reporters.format import (
     format_duration,
     format_reason,
     format_size,
+    join_names,
     plural,
     truncate,
 )
@@ -34,6 +35,8 @@ MAX_ARTIFACTS = 50
 # What is kept for the line that says what was cut, in bytes.
 _RESERVE = 300
 _MAX_WIDTH = 200
+# So many hosts that were lost are named.
+_MAX_HOSTS = 10
 _HEAD = "| task | outcome | duration | cpu | memory | attempts |\n|---|---|--:|--:|--:|--:|\n"
 # All that Markdown and its extensions, and HTML, could read: also links without brackets, and mentions.
 _SPECIAL = re.compile(r"[&<>|`*_{}\[\]#!~\\@$^\"']|://|www\.", re.IGNORECASE)
@@ -117,7 +120,13 @@ def _headline(state: RunState) -> str:
     why = f" ({format_reason(finished.reason)})" if finished.reason else ""
     counts = counts_text(finished.counts, finished.allowed, finished.flaky)
     end = f"{finished.outcome}{why} in {format_duration(finished.duration)}: {counts}"
-    return f"### {escape_markdown(job)}\n\n{escape_markdown(end, 1000)}\n\n"
+    return f"### {escape_markdown(job)}\n\n{escape_markdown(end, 1000)}\n\n{_lost_hosts(state)}"
+
+
+def _lost_hosts(state: RunState) -> str:
+    """The hosts that were lost: attempts on them ran again, or their tasks are unknown."""
+    lost = [str(change.host) for change in state.host_changes if change.change == "lost"]
+    return escape_markdown(f"Hosts lost: {join_names(lost, _MAX_HOSTS)}", 1000) + "\n\n" if lost else ""
 
 
 def _repeats(state: RunState) -> str:

@@ -8,6 +8,10 @@ from support import schemas
 from support.records import FINISHED, STAMP, STARTED, ended, exited, record, started
 from support.runs import mprun
 
+from mprun.record import reader
+from mprun.record.state_dir import RunDirectory
+from mprun.reporters.step_summary import step_summary
+
 HOSTS = [
     {"host": "alpha", "worker": "tcp://10.0.0.1:1", "main_pid": 11, "slots": 1, "boot_id": "a"},
     {"host": "beta", "worker": "tcp://10.0.0.2:1", "main_pid": 11, "slots": 1, "boot_id": "b"},
@@ -186,3 +190,22 @@ def test_changes_that_no_run_writes_do_no_harm(tmp_path):
     for words in (("show",), ("show", "--json"), ("report", "-o", "r.html"), ("export", "--trace", "t.json")):
         done = mprun(*words, cwd=tmp_path)
         assert done.code == 0, done.stderr
+
+
+RERUN = {"event": "task_retrying", **STAMP, "task": "one", "attempt": 2, "delay": 0.0, "reason": "host_lost"}
+
+
+def test_what_was_replaced_after_a_loss_is_not_a_failure_and_is_said(tmp_path):
+    before, rest = with_changes(CHANGES)[:3], with_changes(CHANGES)[3:]
+    lost = {**exited("one", pid=100), "exit_code": None}
+    again = [started("one", pid=110, ppid=11, host="beta", attempt=2), exited("one", pid=110, attempt=2)]
+    record(tmp_path, [*before, lost, RERUN, *again, *rest[1:]])
+    assert mprun("export", "--junit", "junit.xml", cwd=tmp_path).code == 0
+    text = (tmp_path / "junit.xml").read_text()
+    assert 'tests="3" failures="0" errors="0"' in text
+    assert text.count('<property name="attempts lost with a host" value="1"') == 1
+    assert "flakyFailure" not in text
+    state, _ = reader.read_state(RunDirectory(tmp_path / ".mprun" / "runs" / STAMP["run"]))
+    summary = step_summary(state, [], lambda task: [], {}, 10_000)
+    assert "Hosts lost: alpha" in summary
+    assert "flaky" not in summary
