@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support.cluster import Cluster
+from support.cluster import two_workers
 from support.runs import eventually, finish, mprun, start, write
 
 pytest.importorskip("distributed")
@@ -61,16 +61,10 @@ def cluster(tmp_path):
     write(directory, sitecustomize=SITE)
     config = {"LOGGING__DISTRIBUTED": "warning", "DISTRIBUTED__ADMIN__TICK__LIMIT": "100ms"}
     env = {f"DASK_{name}": value for name, value in config.items()}
-    found = Cluster(directory, {"PYTHONPATH": str(directory), **env})
-    try:
-        for name in ("first", "second"):
-            found.add_worker(name)
-        found.wait_for_workers()
+    with two_workers(directory, {"PYTHONPATH": str(directory), **env}) as found:
         # What dask itself does at its start is not meant.
         (directory / "cluster.log").write_bytes(b"")
         yield found
-    finally:
-        found.close()
 
 
 def test_a_scheduler_and_its_workers_have_nothing_to_say_of_a_run(tmp_path, cluster):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.cluster import Cluster
+from support.cluster import two_workers
 from support.runs import alive, eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
@@ -61,14 +61,8 @@ MODULE = """
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    found = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        for name in ("first", "second"):
-            found.add_worker(name)
-        found.wait_for_workers()
+    with two_workers(tmp_path_factory.mktemp("cluster")) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture

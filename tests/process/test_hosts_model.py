@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support import runs
-from support.cluster import Cluster
+from support.cluster import two_workers
 from support.runs import eventually, finish, knows_start, mprun, start, write
 
 pytest.importorskip("distributed")
@@ -116,14 +116,8 @@ collect()
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    found = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        for name in ("first", "second"):
-            found.add_worker(name, threads=2)
-        found.wait_for_workers()
+    with two_workers(tmp_path_factory.mktemp("cluster"), threads=2) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.cluster import Cluster
+from support.cluster import two_workers
 from support.runs import mprun, write
 
 pytest.importorskip("distributed")
@@ -35,14 +35,8 @@ def cluster(tmp_path_factory):
     for role in ("SCHEDULER", "WORKER"):
         tls |= {f"{role}__CERT": cert, f"{role}__KEY": key}
     env = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in tls.items()}
-    found = Cluster(directory, {"DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls", **env})
-    try:
-        for name in ("first", "second"):
-            found.add_worker(name)
-        found.wait_for_workers()
+    with two_workers(directory, {"DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls", **env}) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture

@@ -99,3 +99,16 @@ class Cluster:
         for process in processes:
             process.wait()
         self._log.close()
+
+
+@contextlib.contextmanager
+def two_workers(directory, env=None, **worker):
+    """A cluster whose workers `first` and `second` are there; `env` and `worker` as for `Cluster`."""
+    found = Cluster(directory, env)
+    try:
+        for name in ("first", "second"):
+            found.add_worker(name, **worker)
+        found.wait_for_workers()
+        yield found
+    finally:
+        found.close()

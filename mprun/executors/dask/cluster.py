@@ -141,7 +141,7 @@ class Cluster:
                     "same version of mprun on every host"
                 )
             else:
-                host = Host(self._client, next(self._numbers), address, facts, workers[address])
+                host = Host(self._client, self.workers, next(self._numbers), address, facts, workers[address])
                 if host.slots > 0:
                     hosts.append(host)
         return hosts, refused

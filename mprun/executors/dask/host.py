@@ -22,7 +22,7 @@ from mprun.executors.dask.relay import OPERATION
 from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from distributed import Client
 
@@ -51,11 +51,18 @@ class Host:
     """One worker of a run; `name` is its host's, `slots` how many attempts it runs at once.
 
     `resources` is how much it has of what tasks can ask for by `host`. `receive` gets each message, `lose`
-    once why the host is lost. `found` is what the scheduler says of the worker.
+    once why the host is lost. `found` is what the scheduler says of the worker, and `list_workers` asks it
+    for that of all workers.
     """
 
     def __init__(
-        self, client: Client, number: int, address: str, facts: dict[str, Any], found: dict[str, Any]
+        self,
+        client: Client,
+        list_workers: Callable[[], Awaitable[dict[str, Any]]],
+        number: int,
+        address: str,
+        facts: dict[str, Any],
+        found: dict[str, Any],
     ) -> None:
         self.number = number
         self.address = address
@@ -75,6 +82,7 @@ class Host:
         # What is added to readings of its clock: the least that was seen, which has the shortest way in it.
         self.clock_offset = float("inf")
         self._client = client
+        self._list_workers = list_workers
         self._key = os.urandom(8).hex()
         self._decoder = FrameDecoder()
         self._unsent: list[tuple[Any, ...]] = []
@@ -235,11 +243,9 @@ class Host:
     async def _is_known(self) -> bool:
         """Whether the scheduler still counts on the worker, as far as that can be asked."""
         try:
-            scheduler: Any = self._client.scheduler
-            found = await asyncio.wait_for(scheduler.identity(), self._call_seconds)
-        except (OSError, TimeoutError, RuntimeError, AttributeError):
+            return self.address in await asyncio.wait_for(self._list_workers(), self._call_seconds)
+        except (OSError, TimeoutError):
             return True
-        return self.address in found["workers"]
 
     async def _send_all(self) -> str:
         offset = 0
