@@ -222,4 +222,7 @@ def _plan(
     if not rerun_unknown:
         earlier = with_unrecorded(earlier, job)
     plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
+    if rerun:
+        # What is asked for runs, although nothing may have changed.
+        plan = plan.replace(force=True)
     return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), recorded

@@ -73,6 +73,7 @@ class ImportedCode:
         self._sources: dict[str, Source] = {}
         self._found: dict[str, tuple[str | None, bool, Sequence[str]]] = {}
         self._code: dict[tuple[str, ...], Code] = {}
+        self._versions: dict[frozenset[str], dict[str, str]] = {}
 
     def of(self, targets: Sequence[str]) -> Code:
         """The code that runs if these targets, or modules, are imported and called. Raises Unusable."""
@@ -167,8 +168,13 @@ class ImportedCode:
             return None, False, ()
         return spec.origin, not _INSTALLED.search(spec.origin), folders
 
-    def versions(self, names: Iterable[str]) -> dict[str, str]:
+    def versions(self, names: frozenset[str]) -> dict[str, str]:
         """The versions of the distributions that have these top-level modules, and of what they require."""
+        if names not in self._versions:
+            self._versions[names] = self._find_versions(names)
+        return self._versions[names]
+
+    def _find_versions(self, names: Iterable[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         pending = [name for top in names for name in self._distributions[0].get(top, ())]
         while pending:

@@ -21,10 +21,12 @@ from mprun.record.state_dir import RunDirectory, is_run_id
 from mprun.record.state_files import CREATE, Folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mprun.record.state_files import StateFile
 
 FOLDER = "unchanged"
-_KEY, _KEY_BYTES = "key", 32
+_KEY, _KEY_BYTES, _LOCK = "key", 32, "lock"
 # No more is read of a file; a fingerprint with 100,000 files has 15 MB.
 _MAX_BYTES = 64 << 20
 # When there are more files, the oldest are removed.
@@ -52,7 +54,10 @@ class Unknown(Frozen):
 
 
 class LastResults:
-    """The files about the tasks of one job file; `job` names it. Every method raises OSError."""
+    """The files about the tasks of one job file; `job` names it. Every method raises OSError.
+
+    Of several runs at once, each changes them only while it is `locked`.
+    """
 
     def __init__(self, state: Folder, job: str) -> None:
         self._state = state
@@ -72,6 +77,18 @@ class LastResults:
             self._secret = _read_key(key)
         if not self._secret:
             raise OSError(0, "the key of the digests cannot be read")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other run change the files meanwhile."""
+        import fcntl
+
+        lock = self._folder.open(_LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def digest(self, text: str) -> str:
         """A keyed digest of a text, which may be secret."""
@@ -132,7 +149,7 @@ class LastResults:
             with contextlib.suppress(OSError):
                 aged.append((self._folder.stat(name).st_mtime_ns, name))
         for _, name in sorted(aged)[: len(aged) - MAX_TASKS]:
-            if name != _KEY:
+            if name not in (_KEY, _LOCK):
                 with contextlib.suppress(OSError):
                     self._folder.unlink(name)
 

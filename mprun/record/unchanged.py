@@ -78,12 +78,15 @@ class UnchangedTasks:
         """Whether a task is unchanged; if it is not, it must run now. Raises OSError."""
         answer = self._answer(question)
         if not answer.since:
-            self._last.begin(question.task, self._directory.run_id, self._flaw(answer))
+            self._begin(
+                question.task, f"left nothing to compare with: {answer.warning}" if answer.warning else ""
+            )
         self._explain(question.task, answer)
         return answer
 
-    def _flaw(self, answer: Answer) -> str:
-        return f"left nothing to compare with: {answer.warning}" if answer.warning else ""
+    def _begin(self, task: str, why: str) -> None:
+        with self._last.locked():
+            self._last.begin(task, self._directory.run_id, why)
 
     def _answer(self, question: Question) -> Answer:
         last = self._last.read(question.task)
@@ -112,7 +115,10 @@ class UnchangedTasks:
         adopt_results(holder, self._directory, {task: Reused(outcome="succeeded", attempts=last.attempts)})
         if self._last.result_digests(self._directory, task, last.attempts) != last.files:
             return Answer(why=f"its result in run {last.holder} changed while it was read")
-        self._last.write(task, last.replace(holder=self._directory.run_id))
+        with self._last.locked():
+            if self._last.read(task) != last:
+                return Answer(why="another run has started it meanwhile")
+            self._last.write(task, last.replace(holder=self._directory.run_id))
         return Answer(since=last.run, attempts=last.attempts)
 
     def finish(self, task: str) -> str:
@@ -129,7 +135,7 @@ class UnchangedTasks:
             outputs = file_hashes.hash_matches(question.outputs, question.folder, "outputs")
         except Unusable as problem:
             del self._before[task]
-            self._last.begin(task, self._directory.run_id, f"left nothing to compare with: {problem}")
+            self._begin(task, f"left nothing to compare with: {problem}")
             return str(problem)
         self._before[task] = question, before.replace(outputs=outputs), code
         return ""
@@ -137,14 +143,15 @@ class UnchangedTasks:
     def keep(self, task: str, attempts: int) -> None:
         """A task has succeeded, after `finish`. Raises OSError."""
         found = self._before.pop(task, None)
-        run = self._directory.run_id
-        if found is None or not self._last.is_running(task, run):
-            # Another run has started it meanwhile: it may have made what is there now.
+        if found is None:
             return
+        run = self._directory.run_id
         files = self._last.result_digests(self._directory, task, attempts)
-        self._last.write(
-            task, LastResult(run=run, holder=run, attempts=attempts, fingerprint=found[1], files=files)
-        )
+        kept = LastResult(run=run, holder=run, attempts=attempts, fingerprint=found[1], files=files)
+        with self._last.locked():
+            # If another run has started it meanwhile, that may have made what is there now.
+            if self._last.is_running(task, run):
+                self._last.write(task, kept)
 
     def _fingerprint(self, question: Question) -> tuple[Fingerprint, Code]:
         """What a task depends on now, without its outputs. Raises Unusable."""
