@@ -20,6 +20,7 @@ from mprun.scheduling.plan import Plan, Reused, plan_tasks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mprun.engine.unchanged_forecast import Expected
     from mprun.executors.base import Executor
     from mprun.jobfile.model import Job
     from mprun.record.state_dir import RunDirectory
@@ -33,6 +34,7 @@ __all__ = [
     "RunResult",
     "TaskResult",
     "cpu_count",
+    "expected_skips",
     "forecast",
     "load_job",
     "plan_job",
@@ -220,6 +222,18 @@ def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:
     from mprun.scheduling.forecast import forecast_run
 
     return forecast_run(plan, timings)
+
+
+def expected_skips(plan: Plan, state_dir: str = DEFAULT) -> dict[str, Expected]:
+    """What is expected of each task with `inputs` or `outputs`, by name: whether a run would skip it.
+
+    Nothing is written, and no target is imported.
+    """
+    if not any(planned.task.is_compared for planned in plan.tasks):
+        return {}
+    from mprun.engine.unchanged_forecast import expected_skips
+
+    return expected_skips(plan, state_dir)
 
 
 def _recover_killed_runs(directory: RunDirectory, warn: Callable[[str], None]) -> None:

@@ -114,5 +114,6 @@ def plan(
     forecast = api.forecast(planned, state_dir)
     module, function = PLAN_VIEWS[form]
     view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
-    print_lines(view(planned, forecast))
+    skips = api.expected_skips(planned, state_dir) if form in ("text", "json") else {}
+    print_lines(view(planned, forecast, skips) if skips else view(planned, forecast))
     return 0

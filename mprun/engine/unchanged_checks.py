@@ -88,26 +88,13 @@ class UnchangedChecks:
         if self._plan.job.path == STANDARD_INPUT_PATH or not self._is_told:
             return False
         try:
-            values, folder = task_values(self._plan, task, number, self._resolver)
+            values, folder = _task_values(self._plan, task, number, self._resolver)
         except ReferenceProblem:
             # It starts, and fails as it does without these keys.
             return False
-        self._worker.ask(number, partial(self._question, planned, values, folder))
-        return True
-
-    def _question(self, planned: PlannedTask, values: dict[str, Any], folder: str) -> list[Any]:
         # Not in the engine's loop: a value may be large.
-        task = planned.task
-        question = Question(
-            task=planned.name,
-            settings={label: canonical(value) for label, value in values.items()},
-            targets=(task.target, *self._plan.job.preload) if task.target is not None else (),
-            inputs=task.inputs or (),
-            outputs=task.outputs or (),
-            folder=folder,
-            forced=self._plan.force,
-        )
-        return ["check", question.to_dict()]
+        self._worker.ask(number, lambda: ["check", _question(self._plan, planned, values, folder).to_dict()])
+        return True
 
     def proceed(self) -> None:
         """Act on the answers that have come."""
@@ -183,7 +170,25 @@ class UnchangedChecks:
         self._worker.close()
 
 
-def task_values(plan: Plan, task: Task, number: int, resolver: TaskResolver) -> tuple[dict[str, Any], str]:
+def question_of(plan: Plan, planned: PlannedTask, number: int, resolver: TaskResolver) -> Question:
+    """What a task is asked about. Raises ReferenceProblem."""
+    return _question(plan, planned, *_task_values(plan, planned.task, number, resolver))
+
+
+def _question(plan: Plan, planned: PlannedTask, values: dict[str, Any], folder: str) -> Question:
+    task = planned.task
+    return Question(
+        task=planned.name,
+        settings={label: canonical(value) for label, value in values.items()},
+        targets=(task.target, *plan.job.preload) if task.target is not None else (),
+        inputs=task.inputs or (),
+        outputs=task.outputs or (),
+        folder=folder,
+        forced=plan.force,
+    )
+
+
+def _task_values(plan: Plan, task: Task, number: int, resolver: TaskResolver) -> tuple[dict[str, Any], str]:
     """What a task does by the job file, by label, and the directory in which it does it.
 
     Raises ReferenceProblem.

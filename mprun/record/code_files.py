@@ -201,6 +201,16 @@ class ImportedCode:
         return by_module, by_name
 
 
+def installed_versions(names: Iterable[str], path: Sequence[str]) -> dict[str, str]:
+    """The versions of these distributions, as far as they are installed."""
+    wanted, found = set(names), {}
+    for known in metadata.distributions(path=list(path)):
+        name = _normal(known.metadata["Name"] or "")
+        if name in wanted and name not in found:
+            found[name] = known.version
+    return found
+
+
 def is_standard(path: str) -> bool:
     """Whether a file is part of Python."""
     return path.startswith(_STANDARD) and not _INSTALLED.search(path[len(_STANDARD) - 1 :])

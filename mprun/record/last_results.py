@@ -60,7 +60,7 @@ class LastResults:
     """
 
     def __init__(self, state: Folder, job: str) -> None:
-        self._state = state
+        self.state = state
         self._job = job
         self._folder = state.folder(FOLDER)
         self._secret = b""
@@ -68,7 +68,7 @@ class LastResults:
     def open(self, *, create: bool) -> None:
         """Read the key, or make it. Raises OSError."""
         if create:
-            self._folder = self._state.make(FOLDER)
+            self._folder = self.state.make(FOLDER)
         key = self._folder.file(_KEY)
         self._secret = _read_key(key)
         if not self._secret and create:
@@ -123,7 +123,7 @@ class LastResults:
 
     def result(self, task: str, last: LastResult) -> RunDirectory | None:
         """The record that still has the result of a task, unchanged; None if there is none."""
-        directory = RunDirectory(f"{self._state.path}/runs/{last.holder}", self._state.folder("runs"))
+        directory = RunDirectory(f"{self.state.path}/runs/{last.holder}", self.state.folder("runs"))
         if not is_run_id(last.holder) or not directory.has_record():
             return None
         return directory if self.result_digests(directory, task, last.attempts) == last.files else None

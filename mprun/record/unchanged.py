@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.frozen import Frozen
 from mprun.record import file_hashes
+from mprun.record.code_files import installed_versions, read_code
 from mprun.record.file_hashes import Unusable
 from mprun.record.fingerprint import Fingerprint
 from mprun.record.last_results import LastResult, LastResults, Unknown
@@ -19,6 +22,8 @@ from mprun.record.state_files import CREATE
 from mprun.scheduling.plan import Reused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mprun.record.code_files import Code, ImportedCode
     from mprun.record.state_dir import RunDirectory
 
@@ -164,7 +169,10 @@ class UnchangedTasks:
             inputs=file_hashes.hash_matches(question.inputs, question.folder, "inputs"),
             outputs={},
             python=platform.python_version(),
-            code={name: [path, self._imported.source(path).digest] for name, path in code.paths.items()},
+            code={
+                name: [os.path.relpath(path, self._directory.state.path), self._imported.source(path).digest]
+                for name, path in code.paths.items()
+            },
             distributions=self._imported.versions(code.others),
         )
         return now, code
@@ -175,6 +183,31 @@ class UnchangedTasks:
         file = self._directory.results.file(f"{file_name(task)}{WHY}")
         with open(file.open(CREATE), "wb") as stream:
             stream.write(text.encode("utf-8", "surrogatepass"))
+
+
+def recorded_difference(results: LastResults, last: LastResult, question: Question) -> str:
+    """The first difference from what a task did last, by the code that it had then; empty if there is none.
+
+    Raises Unusable if its inputs cannot be compared.
+    """
+    then = last.fingerprint
+    outputs, problem = _outputs(question)
+    now = Fingerprint(
+        settings={label: results.digest(text) for label, text in question.settings.items()},
+        inputs=file_hashes.hash_matches(question.inputs, question.folder, "inputs"),
+        outputs=outputs,
+        python=platform.python_version(),
+        code=dict(_code_now(then, results.state.path)),
+        distributions=installed_versions(then.distributions, sys.path),
+    )
+    return then.difference(now) or problem
+
+
+def _code_now(then: Fingerprint, state_dir: str) -> Iterator[tuple[str, list[str]]]:
+    for name, (path, _) in then.code.items():
+        # What is gone, or cannot be read, is left out.
+        with contextlib.suppress(Unusable):
+            yield name, [path, read_code(os.path.normpath(os.path.join(state_dir, path))).digest]
 
 
 def _outputs(question: Question) -> tuple[dict[str, str], str]:

@@ -50,6 +50,16 @@ COUNT = """
         outputs: [out.txt]
     """
 
+# One whose result others need, one that always runs, and what follows on each.
+PLANNED = (
+    COUNT
+    + """
+      - {name: first, target: 'work:give', args: [1]}
+      - {name: late, target: 'work:give', args: ['${tasks.first.result}'], inputs: []}
+      - {name: after, target: 'work:give', args: [1], inputs: [], depends_on: first}
+    """
+)
+
 
 @pytest.fixture
 def desk(tmp_path):
@@ -370,3 +380,29 @@ def test_why_as_json_is_what_its_schema_says(desk):
     jsonschema.validate(found, schemas.strict(schemas.read("why")))
     assert (found["ran"], found["outcome"]) == (False, "succeeded")
     assert found["why"] == f"nothing that it depends on has changed since run {found['unchanged_since']}"
+
+
+def skips(desk, *options):
+    document = json.loads(mprun("plan", "job.yaml", "--json", *options, cwd=desk).stdout)
+    return {task["name"]: task["unchanged"] for task in document["tasks"]}
+
+
+def test_plan_says_what_would_be_skipped_and_imports_nothing(desk):
+    write(desk, job=PLANNED)
+    assert skips(desk)["count"]["why"] == "no earlier run has left anything to compare with"
+    assert not (desk / ".mprun").exists()
+    done = run(desk).directory.run_id
+    (desk / "work.py").write_text((desk / "work.py").read_text() + "\n# The import would end Python.\n")
+    found = skips(desk)
+    assert found["count"] == {"skipped": True, "why": f"unchanged since {done}", "since": done}
+    assert found["first"] is None
+    assert (found["late"]["skipped"], found["late"]["why"]) == (
+        None,
+        "it refers to results that are known only during the run",
+    )
+    assert (found["after"]["skipped"], found["after"]["why"]) == (None, "`first` runs before it")
+    assert skips(desk, "--force")["count"]["why"] == "`--force` was given"
+    text = mprun("plan", "job.yaml", cwd=desk).stdout
+    assert f"skipped: unchanged since {done}" in " ".join(text.split())
+    (desk / "work.py").write_text("import os\nos._exit(3)\n")
+    assert skips(desk)["count"]["why"] == f"module `work` has changed since run {done}"

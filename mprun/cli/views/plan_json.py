@@ -10,8 +10,9 @@ from mprun.cli.views.plan_values import params, resolver, starting_order
 from mprun.jobfile.resolution import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from mprun.engine.unchanged_forecast import Expected
     from mprun.frozen import Frozen
     from mprun.jobfile.model import Expect
     from mprun.scheduling.forecast import Forecast
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 # JSON has no infinity, and other readers refuse the one that Python writes.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
+NO_SKIPS: dict[str, Any] = {}
 
 # A task with more needs takes several lines.
 _NEEDS_PER_LINE = 1000
 
 
-def plan_json(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
+def plan_json(
+    plan: Plan, forecast: Forecast | None = None, skips: Mapping[str, Expected] = NO_SKIPS
+) -> Iterator[str]:
     """The lines of the document, without line feeds; a task is one line."""
     names = [planned.name for planned in plan.tasks]
     head = _written({**_of_job(plan), "expected": _expected(names, forecast)})
@@ -33,7 +37,7 @@ def plan_json(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     yield from _list("order", ([_written(names[number])] for number in starting_order(plan, forecast)), ",")
     joins = ([_written({"task": names[entry.task], "timeout": entry.timeout})] for entry in plan.join)
     yield from _list("join", joins, ",")
-    yield from _list("tasks", (_task_lines(planned, names) for planned in plan.tasks), "")
+    yield from _list("tasks", (_task_lines(planned, names, skips) for planned in plan.tasks), "")
     yield "}"
 
 
@@ -95,9 +99,9 @@ def _expected(names: list[str], forecast: Forecast | None) -> dict[str, Any] | N
     }
 
 
-def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
+def _task_lines(planned: PlannedTask, names: list[str], skips: Mapping[str, Expected]) -> Iterator[str]:
     """A task as one line, or several if it has very many needs: they must not all be in memory at once."""
-    head = f'{_written(_task(planned))[:-1]}, "needs": ['
+    head = f'{_written(_task(planned, skips.get(planned.name)))[:-1]}, "needs": ['
     for start in range(0, len(planned.needs), _NEEDS_PER_LINE):
         needs = planned.needs[start : start + _NEEDS_PER_LINE]
         line = ", ".join(_written({"task": names[number], "condition": of}) for number, of in needs)
@@ -109,7 +113,7 @@ def _task_lines(planned: PlannedTask, names: list[str]) -> Iterator[str]:
     yield f"{head}]}}"
 
 
-def _task(planned: PlannedTask) -> dict[str, Any]:
+def _task(planned: PlannedTask, expected: Expected | None) -> dict[str, Any]:
     task = planned.task
     resolved = resolver(planned)
     args, kwargs, command, when, foreach, cwd, result = (
@@ -149,6 +153,9 @@ def _task(planned: PlannedTask) -> dict[str, Any]:
         "allow_failure": task.allow_failure,
         "flaky": task.flaky,
         "artifacts": task.artifacts,
+        "inputs": task.inputs,
+        "outputs": task.outputs,
+        "unchanged": expected and {**expected.to_dict(), "since": expected.since or None},
         "start_method": planned.start_method,
         "cwd": cwd,
         "env": sorted(map(str, task.env)),

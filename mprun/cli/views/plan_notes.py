@@ -14,6 +14,7 @@ from mprun.reporters.format import plural, truncate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mprun.engine.unchanged_forecast import Expected
     from mprun.jobfile.model import Dependency, Expect, Limits, Retry, Task
     from mprun.scheduling.plan import Plan, PlannedTask
 
@@ -25,9 +26,13 @@ _DEFAULT_STOP = Stop()
 _DEFAULT_READY = Ready(kind="", what="")
 
 
-def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> Iterator[str]:
-    """The notes of a task: its settings that are not the default, in words of the job file."""
+def notes(
+    planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any], expected: Expected | None = None
+) -> Iterator[str]:
+    """The notes of a task: what is expected of it, and its settings that are not the default."""
     task = planned.task
+    if expected is not None:
+        yield _skip_note(expected)
     yield from _when_note(planned, resolved)
     if task.daemon:
         yield "daemon"
@@ -55,6 +60,12 @@ def notes(planned: PlannedTask, plan: Plan, resolved: Callable[[Any], Any]) -> I
     # A command is always forked, whatever the start method.
     if task.command is None and planned.start_method != plan.start_method:
         yield planned.start_method
+
+
+def _skip_note(expected: Expected) -> str:
+    if expected.skipped:
+        return f"skipped: {expected.why}"
+    return f"{'runs' if expected.skipped is False else 'may be skipped'}: {expected.why}"
 
 
 def _policy_notes(task: Task, plan: Plan) -> Iterator[str]:

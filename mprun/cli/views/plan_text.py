@@ -15,8 +15,9 @@ from mprun.reporters.format import display_width, format_duration, headline, plu
 from mprun.scheduling.stop_limit import stop_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from mprun.engine.unchanged_forecast import Expected
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
@@ -35,8 +36,12 @@ MAX_PATH_TASKS = 10
 
 _INDENT = " " * 6
 
+NO_SKIPS: dict[str, Any] = {}
 
-def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
+
+def plan_lines(
+    plan: Plan, forecast: Forecast | None = None, skips: Mapping[str, Expected] = NO_SKIPS
+) -> Iterator[str]:
     """The lines of a plan: its header, its forecast, the tasks in the order of their start, the joins."""
     numbers = (len(plan.tasks), plan.mode, plan.max_concurrency, plan.cpus)
     yield headline(plan.job.name, *numbers, plan.start_method)
@@ -51,7 +56,7 @@ def plan_lines(plan: Plan, forecast: Forecast | None = None) -> Iterator[str]:
     if forecast is not None:
         yield from _expected(plan, forecast)
     for position, number in enumerate(starting_order(plan, forecast), start=1):
-        yield from _task_lines(position, plan.tasks[number], plan)
+        yield from _task_lines(position, plan.tasks[number], plan, skips)
     yield from _joins(plan)
     yield from _stops(plan, starting_order(plan, forecast))
 
@@ -117,7 +122,9 @@ def _separated(head: str, items: Iterable[str]) -> Iterator[str]:
         yield before
 
 
-def _task_lines(position: int, planned: PlannedTask, plan: Plan) -> Iterator[str]:
+def _task_lines(
+    position: int, planned: PlannedTask, plan: Plan, skips: Mapping[str, Expected]
+) -> Iterator[str]:
     start = f"{position:>4}. {visible(planned.name)}"
     call = list(_call(planned, resolver(planned)))
     line = f"{start}  {' '.join(call)}"
@@ -125,7 +132,7 @@ def _task_lines(position: int, planned: PlannedTask, plan: Plan) -> Iterator[str
         yield start
         *lines, line = _folded(call, _INDENT, _INDENT + "  ")
         yield from lines
-    found = [visible(note) for note in notes(planned, plan, resolver(planned))]
+    found = [visible(note) for note in notes(planned, plan, resolver(planned), skips.get(planned.name))]
     text = f"[{'; '.join(found)}]"
     if not found or display_width(line) + 2 + display_width(text) <= WIDTH:
         yield f"{line}  {text}" if found else line
