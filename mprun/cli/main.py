@@ -14,8 +14,7 @@ import click
 
 from mprun import __version__
 from mprun.cli.messages import expect_json, explain, say
-from mprun.diagnostics import closest, quote
-from mprun.errors import MprunError, UsageError
+from mprun.errors import MprunError
 from mprun.outcomes import EXIT_INTERNAL
 from mprun.reporters.door import open_door
 from mprun.reporters.terminal import silence
@@ -89,26 +88,6 @@ class Commands(Mapping[str, click.Command]):
         return len(MODULES)
 
 
-# What peers call a command of mprun.
-_SYNONYMS = {
-    "cancel": "stop",
-    "check": "validate",
-    "diff": "compare",
-    "down": "stop",
-    "history": "runs",
-    "kill": "stop",
-    "lint": "validate",
-    "list": "runs",
-    "ls": "runs",
-    "output": "logs",
-    "ps": "tree",
-    "start": "run",
-    "status": "show",
-    "tail": "logs --follow",
-    "up": "run",
-}
-
-
 class DefaultCommandGroup(click.Group):
     """A group in which `mprun JOB` means `mprun run JOB`."""
 
@@ -118,18 +97,14 @@ class DefaultCommandGroup(click.Group):
         """The command that is named, else `run` with everything as its arguments."""
         if args[0] in self.commands:
             return super().resolve_command(ctx, args)
-        if not ctx.resilient_parsing:
-            self._refuse_typo(args[0])
-        return "run", self.commands["run"], args
+        word = args[0]
+        is_file = word.startswith("-") or "." in word or "/" in word or os.path.lexists(word)
+        if not is_file and not ctx.resilient_parsing:
+            # Most job files have an ending.
+            from mprun.cli.usage_errors import refuse_typo
 
-    def _refuse_typo(self, word: str) -> None:
-        """Raise UsageError if the word is not a file or a path, and is close to a command."""
-        if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
-            return
-        meant = _SYNONYMS.get(word) or closest(word, self.commands)
-        if meant:
-            name = quote(word)
-            raise UsageError(f"{name} is neither a command nor a job file; did you mean `mprun {meant}`?")
+            refuse_typo(word, self.commands)
+        return "run", self.commands["run"], args
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; its output may be a pipe that the reader closes early."""

@@ -14,9 +14,38 @@ from click.core import ParameterSource
 
 from mprun.cli.messages import say
 from mprun.diagnostics import closest, did_you_mean, quote
+from mprun.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# What peers call a command of mprun.
+_SYNONYMS = {
+    "cancel": "stop",
+    "check": "validate",
+    "diff": "compare",
+    "down": "stop",
+    "history": "runs",
+    "kill": "stop",
+    "lint": "validate",
+    "list": "runs",
+    "ls": "runs",
+    "output": "logs",
+    "ps": "tree",
+    "start": "run",
+    "status": "show",
+    "tail": "logs --follow",
+    "up": "run",
+}
+
+
+def refuse_typo(word: str, commands: Mapping[str, click.Command]) -> None:
+    """Raise UsageError if a word that names no file is close to a command."""
+    meant = _SYNONYMS.get(word) or closest(word, commands)
+    if meant:
+        message = f"{quote(word)} is neither a command nor a job file"
+        raise UsageError(f"{message}; did you mean `mprun {meant}`?")
 
 
 def explain_usage(error: click.ClickException, commands: Mapping[str, click.Command]) -> None:

@@ -27,7 +27,6 @@ from mprun.jobfile.syntax.document import (
     STANDARD_INPUT,
     Mapping,
     load,
-    load_standard_input,
 )
 from mprun.jobfile.task_builder import FileContext, Inherited, absolute, listed, merged, optional_seconds
 from mprun.jobfile.task_checks import task_name
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from mprun.diagnostics import Diagnostic
     from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Instance, Needs
+    from mprun.jobfile.packages import PackageFiles
     from mprun.jobfile.params import ParamInput
     from mprun.jobfile.references import Closure, Scope
     from mprun.jobfile.scope import FileScope
@@ -106,8 +106,9 @@ class JobLoader:
     def __init__(self, environment: AnyMapping[str, str], lenient: bool, restrict: str | None = None) -> None:
         self._environment = environment
         self._lenient = lenient
-        # The directory that all files must be below; None for any.
-        self._restrict = restrict
+        # The directories that all files must be below; None for any.
+        self._restrict = None if restrict is None else [restrict]
+        self._package_files: PackageFiles | None = None
         # What references and recipes may cost; None if the job has none.
         self.budget: Budget | None = None
         # The real path of each path, and the documents by it. Thousands of tasks may use one.
@@ -147,8 +148,11 @@ class JobLoader:
 
             document = document_of(path)
         elif path != STANDARD_INPUT_PATH:
-            return self.job_of(self.checked_document(path), params, options)
+            return self.job_of(self.checked_document(self.path_of(path)), params, options)
         else:
+            # Most jobs are files.
+            from mprun.jobfile.syntax.standard_input import load_standard_input
+
             document = load_standard_input()
         self._files[STANDARD_INPUT_PATH] = document.sha256
         self._check(document, is_job=True)
@@ -192,7 +196,7 @@ class JobLoader:
         if any("uses" in merged(root, number) for number in range(len(root["tasks"]))):
             from mprun.jobfile.recipe_counts import refuse_too_many_of
 
-            refuse_too_many_of(document, self.budget_for(document), self.checked_document)
+            refuse_too_many_of(document, self)
         chain = ((os.path.realpath(path), path),)
         tasks = tuple(self.expand_tasks(document, scope, Inherited(env={}, job_env={}), chain))
         raw = {key: node for key, node in root.items() if key != "tasks"}
@@ -349,6 +353,22 @@ class JobLoader:
             from mprun.jobfile.shell_stops import shell_stops
 
             self._warnings += shell_stops(document)
+
+    def path_of(self, name: str) -> str:
+        """The path of a file in a package, `package:file`; any other name is a path, and stays.
+
+        Raises PackageFileError.
+        """
+        if ":" not in name:
+            return name
+        # Few jobs use a package.
+        from mprun.jobfile.packages import PackageFiles, names_package
+
+        if not names_package(name):
+            return name
+        self._package_files = self._package_files or PackageFiles()
+        folders = (*self._pythonpath, *(places[-1] for places in self._places.values()))
+        return self._package_files.path(name, folders, self._restrict)
 
     def checked_document(self, path: str) -> Document:
         """A file that conforms to the schema and has passed the checks of one file.

@@ -11,17 +11,12 @@ from mprun.jobfile.expansion import least_counts, too_many
 from mprun.jobfile.recipes import recipe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mprun.jobfile.budget import Budget
+    from mprun.jobfile.recipes import FileLoader
     from mprun.jobfile.syntax.document import Document
 
 
-def refuse_too_many_of(document: Document, budget: Budget, read: Callable[[str], Document]) -> None:
-    """Raise JobFileError if the recipes of a job file multiply beyond the limits.
-
-    `read` gives the checked document of a path.
-    """
+def refuse_too_many_of(document: Document, loader: FileLoader) -> None:
+    """Raise JobFileError if the recipes of a job file, which `loader` reads, multiply beyond the limits."""
     # Of each file, the least numbers of tasks, of uses of recipes and of dependencies.
     counts: dict[str, tuple[int, int, int]] = {}
     within: list[str] = []
@@ -38,8 +33,8 @@ def refuse_too_many_of(document: Document, budget: Budget, read: Callable[[str],
             return 1, 0, 0
         within.append(name)
         try:
-            path = recipe_path(user, name)
-            return count(path, read(path))
+            path = recipe_path(loader, user, name)
+            return count(path, loader.checked_document(path))
         except (UsageError, JobFileError):
             # Reported when the recipe is expanded, at the task that uses it.
             return 1, 0, 0
@@ -56,4 +51,4 @@ def refuse_too_many_of(document: Document, budget: Budget, read: Callable[[str],
     if needs > MAX_DEPENDENCIES:
         over = f"too many dependencies, groups expanded (limit: {MAX_DEPENDENCIES:,})"
         raise JobFileError([too_many(("tasks",), document, TooManyTasks(over))])
-    budget.expect_uses(uses)
+    loader.budget_for(document).expect_uses(uses)

@@ -9,6 +9,7 @@ from mprun.diagnostics import quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.model import SiblingDependency
+from mprun.jobfile.packages import PackageFileError
 from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, compiled, refers
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.syntax.scalars import kind_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         """What reads, resolves and expands one file: `JobLoader`, which documents the methods."""
 
         def checked_document(self, path: str) -> Document: ...
+
+        def path_of(self, name: str) -> str: ...
 
         def budget_for(self, document: Document) -> Budget: ...
 
@@ -51,11 +54,15 @@ if TYPE_CHECKING:
         ) -> list[Instance]: ...
 
 
-def recipe_path(user: Document, name: str) -> str:
-    """The path of a recipe, which is relative to the file that uses it. Raises UsageError if it has a NUL."""
+def recipe_path(loader: FileLoader, user: Document, name: str) -> str:
+    """The path of a recipe: in a package (`package:file`), or relative to the file that uses it.
+
+    Raises UsageError if it has a NUL, and PackageFileError.
+    """
     if "\0" in name:
         raise UsageError("`uses` must not contain a NUL character")
-    return os.path.normpath(os.path.join(os.path.dirname(user.source.path), name))
+    # The path of a file in a package is absolute.
+    return os.path.normpath(os.path.join(os.path.dirname(user.source.path), loader.path_of(name)))
 
 
 def expand_recipe(
@@ -72,12 +79,14 @@ def expand_recipe(
         help = f"move the `{key}` into the recipe"
         raise JobFileError([locate.task_diagnostic(task, (key,), message, help)])
     try:
-        path = recipe_path(context.document, keys["uses"])
+        path = recipe_path(loader, context.document, keys["uses"])
         chain = (*context.chain, (os.path.realpath(path), path))
         _refuse_cycle(task, chain)
         document = loader.checked_document(path)
     except JobFileError:
         raise
+    except PackageFileError as error:
+        raise JobFileError([locate.task_diagnostic(task, ("uses",), error.message, error.help)]) from None
     except UsageError as error:
         raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
     tasks: Any = document.root

@@ -9,7 +9,7 @@ from mprun.diagnostics import quote
 from mprun.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Variables by which a CI service says that a program runs there, and values that deny it.
 _CI_VARIABLES = ("CI", "GITHUB_ACTIONS")
@@ -52,17 +52,19 @@ def work_tree(directory: str) -> str | None:
     return directory
 
 
-def refuse_outside(path: str, directory: str, kind: str = "") -> None:
-    """Raise UsageError if a file, which need not exist, is not below a directory once links are resolved.
+def refuse_outside(path: str, directories: Sequence[str], kind: str = "") -> None:
+    """Raise UsageError if a file, which need not exist, is below none of some directories.
 
-    `kind` is what messages say before its name, such as "env file".
+    Links are resolved first. The first directory is the one that the user has named; the others are those
+    of installed packages. `kind` is what messages say before the file's name, such as "env file".
     """
+    directory = directories[0]
     try:
-        real, allowed = os.path.realpath(path), os.path.realpath(directory)
+        real, (allowed, *others) = os.path.realpath(path), map(os.path.realpath, directories)
     except (OSError, ValueError):
         # Such a path cannot be opened either, and the message of that says why.
         return
-    if os.path.commonpath((real, allowed)) == allowed:
+    if any(os.path.commonpath((real, one)) == one for one in (allowed, *others)):
         return
     is_linked = os.path.commonpath((os.path.abspath(path), allowed)) == allowed
     name = f"{kind} {quote(path)}" if kind else quote(path)

@@ -25,7 +25,7 @@ from mprun.jobfile.resolution import Resolver, as_text, contains_secret, resolve
 from mprun.jobfile.syntax.document import sha256, span_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Origin
@@ -54,7 +54,7 @@ def resolve_scope(
     lenient: bool = False,
     errors: list[Diagnostic] | None = None,
     budget: Budget | None = None,
-    restrict: str | None = None,
+    restrict: Sequence[str] | None = None,
 ) -> FileScope:
     """The scope of a file, whose params get their values from `inputs`.
 
@@ -62,7 +62,7 @@ def resolve_scope(
     it, and `closures` are the values of params that are resolved later. With `lenient`,
     required params may be missing. Raises JobFileError; with `errors`, those of params are added to
     this list, and these params are missing. `budget` counts what references cost.
-    With `restrict`, the env file must be below this directory.
+    With `restrict`, the env file must be below one of these directories.
     """
     return _ScopeResolver(document, environment, errors, budget, restrict).resolve(
         inputs, closures or {}, used_by, lenient
@@ -76,7 +76,7 @@ class _ScopeResolver:
         environment: Mapping[str, Any],
         errors: list[Diagnostic] | None,
         budget: Budget | None,
-        restrict: str | None,
+        restrict: Sequence[str] | None,
     ) -> None:
         self._budget = budget
         self._restrict = restrict

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, SourceLines, SourceText, Span, closest, quote, visible
@@ -32,7 +31,6 @@ __all__ = [
     "Mapping",
     "Sequence",
     "load",
-    "load_standard_input",
     "parse",
     "plain",
     "sha256",
@@ -122,20 +120,6 @@ def load(path: str) -> Document:
         # Without NUL: UTF-16 is refused with its own remedy.
         text = data.replace(b"\0", b"").decode("utf-8", "replace")
         raise shown_error(path, text, error) from None
-
-
-def load_standard_input() -> Document:
-    """Read and parse a job file from standard input, which messages call `<stdin>`.
-
-    Raises what `load` does.
-    """
-    try:
-        # Never all of it: it may have no end.
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot read standard input: {reason}") from error
-    return parse(data, STANDARD_INPUT)
 
 
 def parse(text: bytes | str, path: str, source: SourceText | None = None) -> Document:

@@ -1,0 +1,230 @@
+"""Finds a file inside a package, such as `acme_jobs:etl.yaml`, without importing the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mprun.diagnostics import did_you_mean, quote, suggest
+from mprun.errors import UsageError
+from mprun.frozen import Frozen
+from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+
+# Different files of packages that one job may use: to look for a package reads several directories.
+MAX_FILES = 500
+# Files of a package that are looked at to find names similar to one that is not there.
+_MAX_LISTED = 1000
+# Packages with recipes that a help text lists.
+_MAX_SHOWN = 5
+
+# How the names of job files end.
+ENDINGS = (".yaml", ".yml")
+
+
+class PackageFileError(UsageError):
+    """A file of a package cannot be found or used; `help` is the remedy."""
+
+    def __init__(self, message: str, help: str = "") -> None:
+        self.message = message
+        self.help = help
+        super().__init__(f"{message}; {help}" if help else message)
+
+
+class Package(Frozen):
+    """Where the files of a package are.
+
+    A namespace package (PEP 420) has several directories, and no `__init__.py`: it is not regular.
+    """
+
+    name: str
+    directories: tuple[str, ...]
+    is_regular: bool
+
+
+def names_package(name: str) -> bool:
+    """Whether a name is that of a file in a package, `package:file`, and not a path.
+
+    A path with a colon can be written with `./` in front.
+    """
+    package, colon, _ = name.partition(":")
+    return bool(colon) and is_package_name(package)
+
+
+class PackageFiles:
+    """Finds the files of packages for one job, each once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str | PackageFileError] = {}
+
+    def path(self, name: str, folders: Sequence[str], allowed: list[str] | None = None) -> str:
+        """The absolute path of `package:file`.
+
+        The package is looked for where the launcher would import it from: in `folders`, in the working
+        directory, then where Python finds packages. `allowed` are the directories that the files of a
+        job must be below, None for any; the directory of an installed package is added to them.
+        Raises PackageFileError.
+        """
+        if name not in self._found:
+            if len(self._found) >= MAX_FILES:
+                message = f"too many different files of packages (limit: {MAX_FILES})"
+                raise PackageFileError(message, "split the job")
+            try:
+                self._found[name] = _path_of(name, folders, allowed)
+            except PackageFileError as error:
+                self._found[name] = error
+        found = self._found[name]
+        if isinstance(found, PackageFileError):
+            raise found
+        return found
+
+
+def _path_of(name: str, folders: Sequence[str], allowed: list[str] | None) -> str:
+    package_name, _, file = name.partition(":")
+    if file.startswith("/") or not file or ".." in file.split("/") or "\0" in file:
+        message = f"{quote(name)} must have a path below the package after the colon, not {quote(file)}"
+        raise PackageFileError(message, f"write {quote(f'./{name}')} if it is not a package")
+    try:
+        package = find_package(package_name, [*folders, *_working_directory(), *sys.path])
+    except PackageFileError as error:
+        if not any(os.path.lexists(os.path.join(folder, name)) for folder in ("", *folders)):
+            raise
+        help = f"write {quote(f'./{name}')} for the file of this name"
+        raise PackageFileError(error.message, help) from None
+    for directory in package.directories:
+        path = os.path.join(directory, os.path.normpath(file))
+        if os.path.lexists(path):
+            _refuse_link_out(name, path, directory)
+            if allowed is not None and package.is_regular and _is_installed(package, directory):
+                allowed.append(directory)
+            return path
+    message = f"package {quote(package.name)} has no file {quote(file)}"
+    help = (
+        suggest(file, list(job_files(package)), "files")
+        or f"its files are in {quote(package.directories[0])}"
+    )
+    raise PackageFileError(message, help)
+
+
+def _working_directory() -> list[str]:
+    try:
+        return [os.getcwd()]
+    except OSError:
+        # It was removed: no package is in it.
+        return []
+
+
+def _is_installed(package: Package, directory: str) -> bool:
+    """Whether Python itself finds a package in this directory, wherever the job looks for its own."""
+    try:
+        return directory in find_package(package.name, sys.path).directories
+    except PackageFileError:
+        return False
+
+
+def _refuse_link_out(name: str, path: str, directory: str) -> None:
+    real = os.path.realpath(path)
+    if not real.startswith(os.path.join(os.path.realpath(directory), "")):
+        message = f"{quote(name)} is a link out of its package, to {quote(real)}"
+        raise PackageFileError(message, "copy the file into the package, or use its path")
+
+
+def job_files(package: Package) -> Iterator[str]:
+    """The paths in a package of what may be job files, by their names, sorted within each directory."""
+    left = _MAX_LISTED
+    for directory in package.directories:
+        for folder, folders, files in os.walk(directory):
+            folders[:] = sorted(one for one in folders if one != "__pycache__")
+            for file in sorted(files):
+                if left and file.endswith(ENDINGS):
+                    left -= 1
+                    yield os.path.relpath(os.path.join(folder, file), directory)
+
+
+# ---- packages
+
+
+def find_package(name: str, path: Sequence[str]) -> Package:
+    """A package by its name, whose parts have dots between them; `path` is the import path.
+
+    No package is imported, also not those that contain it. Raises PackageFileError.
+    """
+    entries, is_regular, known = list(path), False, ""
+    for part in name.split("."):
+        full = f"{known}.{part}" if known else part
+        spec = _find_spec(full, entries, is_top=not known)
+        if spec is None:
+            raise PackageFileError(*_not_found(full, known, part, entries))
+        if spec.submodule_search_locations is None:
+            raise PackageFileError(f"{quote(full)} is a module, not a package, so it has no files")
+        entries, is_regular, known = list(spec.submodule_search_locations), spec.loader is not None, full
+    directories = tuple(entry for entry in entries if os.path.isdir(entry))
+    if not directories:
+        where = f" {quote(os.path.dirname(entries[0]))}," if entries else ""
+        message = f"package {quote(name)} is in an archive,{where} which mprun does not read"
+        raise PackageFileError(message, "install it as files")
+    return Package(name=name, directories=directories, is_regular=is_regular)
+
+
+def _find_spec(name: str, entries: list[str], *, is_top: bool) -> ModuleSpec | None:
+    """The spec of a package or module; of a namespace package, one without a loader.
+
+    `importlib.util.find_spec` would import the packages that contain it.
+    """
+    from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+
+    for finder in sys.meta_path:
+        spec: ModuleSpec | None = None
+        if finder is PathFinder:
+            spec = _find_in(name, entries)
+        elif finder not in (BuiltinImporter, FrozenImporter):
+            # Such as those of editable installs.
+            # It belongs to others, and may expect the packages that contain this one to be imported.
+            with suppress(Exception):
+                spec = finder.find_spec(name, None if is_top else entries)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _find_in(name: str, entries: Sequence[str]) -> ModuleSpec | None:
+    """The spec of a name in directories, as PathFinder finds it.
+
+    PathFinder itself wants the package imported that contains a namespace package.
+    """
+    from importlib.machinery import ModuleSpec
+    from pkgutil import get_importer
+
+    portions: list[str] = []
+    for entry in entries:
+        finder = get_importer(entry)
+        spec = None if finder is None else finder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec
+        if spec is not None:
+            portions += spec.submodule_search_locations or ()
+    if not portions:
+        return None
+    namespace = ModuleSpec(name, None, is_package=True)
+    namespace.submodule_search_locations = portions
+    return namespace
+
+
+def _not_found(full: str, parent: str, part: str, entries: Sequence[str]) -> tuple[str, str]:
+    """The message about a package that is not there, and its remedy."""
+    from pkgutil import iter_modules
+
+    known = [found.name for found in iter_modules(entries) if found.ispkg]
+    if parent:
+        return f"package {quote(parent)} has no package {quote(part)}", suggest(part, known, "packages")
+    message = f"package {quote(full)} not found"
+    if similar := did_you_mean(part, known):
+        return message, similar
+    some = ", ".join(quote(one) for one in recipe_packages()[:_MAX_SHOWN])
+    listed = f"; installed packages with recipes: {some}" if some else ""
+    return message, f"install it in the environment of mprun, {quote(sys.prefix)}{listed}"
