@@ -15,6 +15,8 @@ from mprun.record.state_dir import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
     Command = Callable[..., int]
 
 
@@ -46,6 +48,13 @@ def to_timeout(context: click.Context, option: click.Parameter, value: str | Non
     if seconds == 0:
         raise click.BadParameter("it must be longer than 0 seconds; leave it out for the default")
     return seconds
+
+
+def complete_job(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Shell completion of what the job file on the command line declares."""
+    from mprun.cli.job_completion import complete
+
+    return complete(context, parameter, incomplete)
 
 
 def json_option(help: str) -> Callable[[Command], Command]:
@@ -85,6 +94,7 @@ def planning_options(command: Command) -> Command:
             "params",
             multiple=True,
             metavar="NAME=VALUE",
+            shell_complete=complete_job,
             help="Set a param; NAME=@FILE reads the value from a file. MPRUN_PARAM_NAME sets it too.",
         ),
         click.option(

@@ -11,7 +11,7 @@ import click
 from mprun import api
 from mprun.cli.job import all_warnings, plan_job_file, read_job
 from mprun.cli.messages import expect_json, explain, print_lines, print_text, warn, write
-from mprun.cli.options import STATE_DIR, json_option, planning_options
+from mprun.cli.options import STATE_DIR, complete_job, json_option, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
 from mprun.reporters.format import plural
@@ -87,7 +87,7 @@ def _print_checked(path: str, job: Job | None = None, error: UsageError | None =
 
 @click.command()
 @click.argument("job", type=click.Path(readable=False))
-@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=complete_job)
 @planning_options
 @click.option(
     "--format",

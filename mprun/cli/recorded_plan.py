@@ -1,18 +1,23 @@
-"""The plan of a past run: its job file, read again if it has not changed since."""
+"""The job of a past run, read again, and its plan if its files have not changed since."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun import api
-from mprun.cli.job import read_recorded_job
+from mprun.cli.job import read_job
 from mprun.jobfile.model import STANDARD_INPUT_PATH
+from mprun.jobfile.params import UNRECORDED
+from mprun.jobfile.resolution import HIDDEN
 from mprun.record.relocate import relocated
 from mprun.record.resume import file_changes
 from mprun.reporters.task_places import present_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mprun.jobfile.model import Job
     from mprun.record.run_state import RunState
     from mprun.scheduling.plan import Plan
 
@@ -22,6 +27,18 @@ _PLANNING = inspect.signature(api.plan_job).parameters.keys() - {"job", "reused"
 
 # A job file of more tasks takes too long to read again, only to know their lines.
 _MAX_TASKS = 10_000
+
+
+def read_recorded_job(path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
+    """The job that an earlier run ran, with the params that its record has and those of `options`.
+
+    A secret is not recorded, so it has a value that is none unless it is given.
+    """
+    given = {option.partition("=")[0] for option in options}
+    known = {
+        name: UNRECORDED if value == HIDDEN else value for name, value in params.items() if name not in given
+    }
+    return read_job(path, known, options)
 
 
 def read_plan(state: RunState) -> Plan | None:

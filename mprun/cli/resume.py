@@ -11,9 +11,9 @@ import click
 
 from mprun import api
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.job import read_recorded_job
 from mprun.cli.messages import explain, note, warn
 from mprun.cli.options import json_option, running_options
+from mprun.cli.recorded_plan import read_recorded_job
 from mprun.cli.run import execute, keep_stdout_for_programs
 from mprun.cli.show import print_run, read_run, read_run_in
 from mprun.diagnostics import quote, visible

@@ -10,7 +10,7 @@ import click
 from mprun import api
 from mprun.cli.job import plan_job_file, recorded_options
 from mprun.cli.messages import note, say, warn
-from mprun.cli.options import json_option, planning_options, running_options
+from mprun.cli.options import complete_job, json_option, planning_options, running_options
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
 from mprun.executors.base import CLUSTER_OPTIONS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("job", type=click.Path(readable=False))
-@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=complete_job)
 @planning_options
 @click.option("--dry-run", is_flag=True, help="Import and check every target, but start nothing.")
 @json_option("Show the run at its end as one JSON object, like `mprun show --json`.")

@@ -307,7 +307,9 @@ class JobLoader:
         self._spend_defaults(document)
         self._spend_patterns(document)
         if not isinstance(document.root, Mapping) or "tasks" not in document.root:
-            _refuse_other_file(document)
+            from mprun.jobfile.not_a_job import refuse_other_file
+
+            refuse_other_file(document)
         diagnostics = job_schema.check(document)
         if len(diagnostics) < job_schema.MAX_DIAGNOSTICS:
             diagnostics += task_checks.check(document)
@@ -538,16 +540,6 @@ class JobLoader:
         from mprun.jobfile.recipes import expand_recipe
 
         return [task for one in instances for task in expand_recipe(self, context, keys, one)]
-
-
-def _refuse_other_file(document: Document) -> None:
-    """Raise what is wrong with the keys of a document, unless one is a typo of `tasks`; no value is shown."""
-    from mprun.jobfile.syntax.other_file import has_tasks, refuse_by_name, without_values
-
-    if not isinstance(document.root, Mapping) or not has_tasks(document.root):
-        if document.source.path != STANDARD_INPUT:
-            refuse_by_name(document.source.path, document.source.lines.text)
-        raise JobFileError(without_values(job_schema.check(document, of_keys=True)))
 
 
 def _holders_of_numbers(root: Any) -> Iterator[Mapping]:

@@ -1,0 +1,99 @@
+"""Shell completion of what a job file declares: params, their choices, and tasks."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from support.runs import environment, write
+
+JOB = r"""
+    name: demo
+    description: |
+      Does things.
+      In two lines.
+    params:
+      day: {type: string, required: true, description: the day, pattern: '\d{4}-\d\d-\d\d'}
+      size: {enum: [small, large], default: small}
+      token: {secret: true, required: true}
+      hosts: {type: list, required: true, enum: [a, b]}
+      n: {type: integer, required: true}
+      fast: false
+      port: {type: integer, default: "${env.PORT}"}
+    tasks:
+      - {name: say, command: 'echo ${params.day} ${params.n}', tags: [quick], description: says it}
+      - {name: many, command: [echo, '${matrix.x}'], matrix: {x: [1, 2, 3]}}
+    """
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, job=JOB)
+    return tmp_path
+
+
+def complete(desk, *words, shell="zsh"):
+    """The words that a shell offers; the last of `words` is being typed."""
+    variables = {"COMP_WORDS": shlex.join(["mprun", *words]), "COMP_CWORD": str(len(words))}
+    answer = subprocess.run(
+        [sys.executable, "-m", "mprun"],
+        cwd=desk,
+        env=environment(_MPRUN_COMPLETE=f"{shell}_complete", PORT="80", **variables),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    if shell == "bash":
+        return [line.partition(",")[2] for line in answer.stdout.splitlines()]
+    return answer.stdout.splitlines()[1::3]
+
+
+def test_params_choices_and_tasks_are_completed(desk):
+    for command in ((), ("run",), ("plan",)):
+        assert complete(desk, *command, "job.yaml", "") == [
+            "say",
+            "many",
+            "many[x=1]",
+            "many[x=2]",
+            "many[x=3]",
+        ]
+    assert complete(desk, "job.yaml", "sa") == ["say"]
+    assert complete(desk, "job.yaml", "-p", "s") == ["size="]
+    assert complete(desk, "job.yaml", "-p", "size=") == ["size=small", "size=large"]
+    assert complete(desk, "job.yaml", "-p", "size=l") == ["size=large"]
+    assert complete(desk, "job.yaml", "--param", "fast=") == ["fast=true", "fast=false"]
+    assert complete(desk, "job.yaml", "-p", "n=") == []
+    assert complete(desk, "job.yaml", "-p", "size=small", "s") == ["say"]
+
+
+def test_bash_takes_a_param_for_three_words(desk):
+    assert complete(desk, "job.yaml", "-p", "size", "=", shell="bash") == ["small", "large"]
+    assert complete(desk, "job.yaml", "-p", "size", "=", "l", shell="bash") == ["large"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tasks: [",
+        "a: 1",
+        "tasks: [{name: a, command: ls, depends_on: b}]",
+        "params: {p: {enum: [1], default: 2}}\ntasks: [{command: ls}]",
+        "params: {'a\\x1b': 1}\ntasks: [{name: 'a', uses: a.yaml}]",
+        f"x-a: {'[' * 5000}",
+        f"tasks: [{{command: ls, matrix: {{a: [{', '.join(map(str, range(600)))}], b: [1, 2, 3]}}}}]\n" * 2,
+        f"# {'x' * 600_000}\ntasks: [{{name: a, command: ls}}]",
+    ],
+    ids=["torn", "other", "unknown need", "wrong default", "names", "deep", "twice", "large"],
+)
+@pytest.mark.parametrize("words", [("",), ("-p", "")])
+def test_an_invalid_or_large_job_file_completes_nothing(text, words, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    assert complete(tmp_path, "a.yaml", *words) in ([], ["p="])
+
+
+def test_what_is_not_a_file_completes_nothing(tmp_path):
+    os.mkfifo(tmp_path / "fifo.yaml")
+    for job in ("fifo.yaml", "none.yaml", "-", "no_package:a.yaml", "/dev/zero"):
+        assert complete(tmp_path, "run", job, "") == []
