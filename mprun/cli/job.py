@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from mprun import api
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.cli.messages import warn
+from mprun.errors import JobFileError
 from mprun.jobfile.job_checks import daemons_alone, warnings
 from mprun.jobfile.loader import load_job_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from mprun.diagnostics import Diagnostic
     from mprun.jobfile.model import Job
@@ -38,22 +39,6 @@ def read_job(
     return load_job_file(path, params, options, os.environ, lenient=lenient, restrict=restrict)
 
 
-def read_recorded_job(path: str, params: Mapping[str, Any], options: Sequence[str]) -> Job:
-    """The job that an earlier run ran, with the params that its record has and those of `options`.
-
-    A secret is not recorded, so it has a value that is none unless it is given.
-    """
-    # A run has no use for these.
-    from mprun.jobfile.params import UNRECORDED
-    from mprun.jobfile.resolution import HIDDEN
-
-    given = {option.partition("=")[0] for option in options}
-    known = {
-        name: UNRECORDED if value == HIDDEN else value for name, value in params.items() if name not in given
-    }
-    return read_job(path, known, options)
-
-
 def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = (), *, state_dir: str) -> Plan:
     """The plan of a job file, by the values of `planning_options`.
 
@@ -61,7 +46,13 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
     `planning`, so that the record has them. Raises NothingSelected. Below `state_dir` are the records
     that a partition by time needs.
     """
-    job = read_job(path, {}, planning["params"])
+    try:
+        job = read_job(path, {}, planning["params"])
+    except JobFileError as error:
+        # Few jobs lack a param.
+        from mprun.cli.ask_params import job_with_answers
+
+        job = job_with_answers(error, path, planning["params"])
     print_early_warnings(job)
     planning["names"] = (*planning["names"], *tasks)
     if (

@@ -103,11 +103,11 @@ def print_json(value: Any) -> None:
     print_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def write(text: str, stream: TextIO | None = None) -> None:
+def write(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
     """Write a line, without secrets; a failure to write it is ignored, so that it never ends a run."""
     stream = stream or sys.stderr
     try:
-        stream.write(redact(text) + "\n")
+        stream.write(redact(text) + end)
         stream.flush()
     except (OSError, ValueError):
         silence(stream)

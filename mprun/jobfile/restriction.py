@@ -30,13 +30,18 @@ def allowed_directory(named: str | None, environment: Mapping[str, str]) -> str 
 
 def _ci_work_tree(environment: Mapping[str, str]) -> str | None:
     """The git work tree with the working directory, if the environment is that of a CI service; else None."""
-    if all(environment.get(name, "").lower() in _FALSE for name in _CI_VARIABLES):
+    if not in_ci(environment):
         return None
     try:
         return work_tree(os.getcwd())
     except OSError:
         # It was removed: nothing in it can be named.
         return None
+
+
+def in_ci(environment: Mapping[str, str]) -> bool:
+    """Whether an environment is that of a CI service."""
+    return any(environment.get(name, "").lower() not in _FALSE for name in _CI_VARIABLES)
 
 
 def work_tree(directory: str) -> str | None:

@@ -66,8 +66,8 @@ WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "t
 
 # Only these modules start, signal and wait for processes. Besides the packages for that: the engine's
 # own signals, its probes' threads, which block signals, the processes that match patterns and hash files,
-# the command, which forks the launcher first and kills it if there is no run, and what removes what it has
-# unpacked.
+# the command, which forks the launcher first and kills it if there is no run, what removes what it has
+# unpacked, and the questions, after which a signal takes effect once the terminal has its echo back.
 PROCESS_CALLS = {
     "os": {"execv", "execve", "fork", "kill", "killpg", "pidfd_open", "posix_spawn", "setpgid", "setsid"}
     | {"wait", "wait3", "wait4", "waitid", "waitpid"},
@@ -81,7 +81,8 @@ PROCESS_CALLS = {
     },
 }
 MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "jobfile.matcher"}
-MAY_CALL |= {"__main__", "cli.main", "failpoints", "record.packed_run", "engine.unchanged_worker"}
+MAY_CALL |= {"__main__", "cli.main", "cli.ask_params", "failpoints", "record.packed_run"}
+MAY_CALL |= {"engine.unchanged_worker"}
 
 # What is below a state directory may be a link, a FIFO or another user's, so one module opens and checks
 # it, and another one names it (docs/record.md: "What may be a record"). The others that open files, or look
@@ -98,6 +99,7 @@ OPENS_STATE = {"record.state_files", "record.state_dir"}
 OPENS_OTHERS = {
     "cli.events_file": "the file of `--events`, which the user names",
     "cli.init": "the job file that it writes",
+    "cli.job_completion": "a word of the command line that may be a job file",
     "cli.lean_imports": "modules of Python",
     "cli.main": "a word of the command line that may be a job file",
     "cli.output_file": "files about a run, which the user names",
