@@ -52,7 +52,8 @@ if __name__ == "__main__":
 # The commands that run no job; a test compares it with the command line's own table.
 WITHOUT_JOB = frozenset(
     {"compare", "flaky", "help", "validate", "plan", "runs", "show", "tree", "logs", "report", "export"}
-    | {"result", "stop", "init", "schema", "merge", "pack", "why"}
+    | {"result", "stop", "init", "schema", "merge", "pack", "why", "list"}
+    | {"describe"}
 )
 
 # The newest Python on which a launcher was forked: it overwrites its environment in memory

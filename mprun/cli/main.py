@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 # Each command, and the module of this package that defines a function of its name.
 MODULES = {
     "compare": "compare",
+    "describe": "describe",
     "export": "export",
     "flaky": "flaky",
     "help": "help",
     "init": "init",
+    "list": "catalog",
     "logs": "show",
     "merge": "merge",
     "pack": "pack",
@@ -94,7 +96,7 @@ class DefaultCommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named, else `run` with everything as its arguments."""
+        """The command that is named; else `run` with everything as its arguments, or `describe` for help."""
         if args[0] in self.commands:
             return super().resolve_command(ctx, args)
         word = args[0]
@@ -104,6 +106,8 @@ class DefaultCommandGroup(click.Group):
             from mprun.cli.usage_errors import refuse_typo
 
             refuse_typo(word, self.commands)
+        if {"-h", "--help"}.intersection(args):
+            return "describe", self.commands["describe"], args[:1]
         return "run", self.commands["run"], args
 
     def invoke(self, ctx: click.Context) -> object:

@@ -21,6 +21,7 @@ from mprun.errors import MprunError, NothingSelected, UsageError
 from mprun.outcomes import EXIT_SUCCEEDED, Outcome
 from mprun.record import reader
 from mprun.record.commands import command, short_path
+from mprun.record.packaged_files import with_packages_here
 from mprun.record.packed_path import is_packed, packed_in, ran_elsewhere
 from mprun.record.rerun import choose_reused, unmatched
 from mprun.record.resumable import find_resumable
@@ -155,7 +156,10 @@ def _find_packed(path: str, state_dir: str, *, quiet: bool) -> tuple[RunDirector
 
 def _here(directory: RunDirectory, state: RunState) -> tuple[RunDirectory, RunState]:
     """A run as it is resumed here: the files of one that ran elsewhere are looked for in this directory."""
-    if state.started is not None and ran_elsewhere(directory, state.started):
+    if state.started is None:
+        return directory, state
+    state.started = with_packages_here(state.started)
+    if ran_elsewhere(directory, state.started):
         from mprun.record.moved_run import here, is_where_it_was
 
         if not is_where_it_was(directory, state.started):

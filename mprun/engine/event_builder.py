@@ -186,6 +186,7 @@ class EventBuilder:
     ) -> events.RunStarted:
         """The first event; `begun` is a reading of the monotonic clock, in seconds."""
         plan, parent = self._plan, self._trace_parent
+        packages = dict(plan.job.packages)
         return events.RunStarted(
             time=self._clock.iso(begun),
             run=self._run,
@@ -208,7 +209,7 @@ class EventBuilder:
             params=plan.job.params,
             options=options,
             resumed_from=resumed_from,
-            files=tuple({"path": path, "sha256": sha256} for path, sha256 in plan.job.files),
+            files=tuple(_file(path, sha256, packages.get(path)) for path, sha256 in plan.job.files),
             resources=plan.job.resources,
             hosts=prepared.hosts or None,
             trace=None if parent is None else {"parent": parent.to_text(), "state": parent.state},
@@ -414,3 +415,8 @@ def _shown_target(planned: PlannedTask) -> str:
     words = resolve(task.command, Resolver(task.scope, task.axes, planned.values))
     # Before they are quoted: a secret with a quote in it would not be found any more.
     return join([redact(as_text(shown(word))) for word in words])
+
+
+def _file(path: str, sha256: str, package: str | None) -> dict[str, str]:
+    file = {"path": path, "sha256": sha256}
+    return file if package is None else {**file, "package": package}

@@ -233,6 +233,7 @@ class JobLoader:
             name=raw.get("name") or (os.path.splitext(os.path.basename(path))[0] if is_file else "stdin"),
             path=os.path.abspath(path) if is_file else STANDARD_INPUT_PATH,
             files=tuple(self._files.items()),
+            packages=tuple(self._package_files.names(self._files)) if self._package_files else (),
             description=raw.get("description") or "",
             start_method=raw.get("start_method"),
             preload=tuple(dict.fromkeys(self._preload)),
@@ -296,6 +297,11 @@ class JobLoader:
 
     def _check(self, document: Document, *, is_job: bool) -> None:
         """Raise JobFileError if a document violates the schema or the checks of one file, or OutOfBudget."""
+        if isinstance(document.root, Mapping) and "requires" in document.root:
+            # Few files say so, and what follows may not hold for other versions.
+            from mprun.jobfile.requirement import refuse_other_version
+
+            refuse_other_version(document)
         # First: each of the others goes through all tasks.
         self._count_aliases(document)
         holders = list(_holders_of_numbers(document.root))

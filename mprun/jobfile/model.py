@@ -245,7 +245,8 @@ class Job(Frozen):
     `max_parallel` and `start_method` are None if the file leaves them to mprun.
     `places` has, for each file with tasks in the order of their use, its path and the directories in
     which its own targets should be found: its `pythonpath`, then its directory.
-    `files` has path and SHA-256 of every file that was read, `params` the values that are
+    `files` has path and SHA-256 of every file that was read, `packages` path and `package:file` of those
+    that are in a package, `params` the values that are
     not secret, `tasks` every task in file order, with matrices and recipes expanded, and
     `needs` the dependencies of each: numbers in `tasks`, from 0, and conditions. `empty`
     are the names of tasks whose list is empty. `env` has the variables of the job: texts, and closures
@@ -256,6 +257,7 @@ class Job(Frozen):
     name: str
     path: str
     files: tuple[tuple[str, str], ...]
+    packages: tuple[tuple[str, str], ...] = ()
     description: str = ""
     start_method: str | None = None
     preload: tuple[str, ...] = ()

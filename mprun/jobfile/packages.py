@@ -13,7 +13,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
 # Different files of packages that one job may use: to look for a package reads several directories.
@@ -61,6 +61,8 @@ class PackageFiles:
 
     def __init__(self) -> None:
         self._found: dict[str, str | PackageFileError] = {}
+        # The directories of the packages of what was found, with the names of the packages.
+        self._directories: dict[str, str] = {}
 
     def path(self, name: str, folders: Sequence[str], allowed: list[str] | None = None) -> str:
         """The absolute path of `package:file`.
@@ -75,7 +77,8 @@ class PackageFiles:
                 message = f"too many different files of packages (limit: {MAX_FILES})"
                 raise PackageFileError(message, "split the job")
             try:
-                self._found[name] = _path_of(name, folders, allowed)
+                directory, self._found[name] = _path_of(name, folders, allowed)
+                self._directories.setdefault(directory, name.partition(":")[0])
             except PackageFileError as error:
                 self._found[name] = error
         found = self._found[name]
@@ -83,8 +86,17 @@ class PackageFiles:
             raise found
         return found
 
+    def names(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Of absolute paths, those in the packages that were found, each with its `package:file`."""
+        for path in paths:
+            for directory, package in self._directories.items():
+                if path.startswith(f"{directory}/"):
+                    yield path, f"{package}:{path[len(directory) + 1 :]}"
+                    break
 
-def _path_of(name: str, folders: Sequence[str], allowed: list[str] | None) -> str:
+
+def _path_of(name: str, folders: Sequence[str], allowed: list[str] | None) -> tuple[str, str]:
+    """The directory of the package, and the path of the file. Raises PackageFileError."""
     package_name, _, file = name.partition(":")
     if file.startswith("/") or not file or ".." in file.split("/") or "\0" in file:
         message = f"{quote(name)} must have a path below the package after the colon, not {quote(file)}"
@@ -102,7 +114,7 @@ def _path_of(name: str, folders: Sequence[str], allowed: list[str] | None) -> st
             _refuse_link_out(name, path, directory)
             if allowed is not None and package.is_regular and _is_installed(package, directory):
                 allowed.append(directory)
-            return path
+            return directory, path
     message = f"package {quote(package.name)} has no file {quote(file)}"
     help = (
         suggest(file, list(job_files(package)), "files")

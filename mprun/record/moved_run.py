@@ -11,6 +11,7 @@ from mprun.errors import RecordError, UsageError
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.restriction import work_tree
 from mprun.record.moved_path import path_here, path_in, state_dir_of
+from mprun.record.packaged_files import with_packages_here
 from mprun.record.packed_path import packed_in, was_packed, write_origin
 from mprun.record.packed_run import RUNS, NotUnpacked, at_the_end, unpack
 from mprun.record.resume import content_hash
@@ -117,6 +118,7 @@ def here(run_id: str, started: RunStarted) -> RunStarted:
     """
     if started.file == STANDARD_INPUT_PATH:
         return started
+    started = with_packages_here(started)
     there, cwd = started.cwd or os.path.dirname(started.file), os.getcwd()
     allowed = os.path.realpath(work_tree(cwd) or cwd)
 
@@ -124,12 +126,14 @@ def here(run_id: str, started: RunStarted) -> RunStarted:
         return os.path.commonpath((os.path.realpath(path), allowed)) == allowed
 
     try:
-        file = path_in(cwd, started.file, there)
-        is_here = is_allowed(file)
+        # Where a package is does not depend on the present directory.
+        packaged = {one.get("path") for one in started.files if "package" in one}
+        file = started.file if started.file in packaged else path_in(cwd, started.file, there)
+        is_here = started.file in packaged or is_allowed(file)
         paths = [str(one.get("path", "")) for one in started.files]
         moved = [path_in(cwd, path, there) for path in paths]
         files = tuple(
-            {**one, "path": new if is_allowed(new) else old}
+            {**one, "path": new if is_allowed(new) and old not in packaged else old}
             for one, old, new in zip(started.files, paths, moved, strict=True)
         )
     except (AttributeError, TypeError, ValueError):

@@ -83,7 +83,7 @@ def test_options_may_come_before_and_after_the_job(arguments, desk):
     [
         *[("vaildate", "validate"), ("log", "logs"), ("shwo", "show"), ("Plan", "plan")],
         # What other tools call them.
-        *[("status", "show"), ("ps", "tree"), ("ls", "runs"), ("kill", "stop"), ("up", "run")],
+        *[("status", "show"), ("ps", "tree"), ("ls", "list"), ("kill", "stop"), ("up", "run")],
     ],
 )
 def test_typo_of_a_command_is_reported_with_the_command(typed, meant, empty_desk):
@@ -187,7 +187,7 @@ def test_each_command_has_help_in_80_columns(name):
 
 
 def test_help_option_of_run_works_in_any_position(empty_desk):
-    for arguments in (["run", "-h"], ["job.yaml", "--help"], ["-v", "--help"]):
+    for arguments in (["run", "-h"], ["run", "job.yaml", "--help"], ["-v", "--help"]):
         run = mprun(*arguments, cwd=empty_desk)
         assert run.code == 0
         assert run.stdout.startswith("Usage: mprun run [OPTIONS] JOB")

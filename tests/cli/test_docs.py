@@ -10,11 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
 from support.runs import ROOT, environment, finish, mprun, start, write
+from support.wheels import install, wheel
 
 from mprun.jobfile.syntax.document import parse, plain
 
@@ -83,10 +85,23 @@ RUN = [
 ]
 
 
+def write_package(directory):
+    """Write the files of the package in docs/recipes.md; the text of its pyproject.toml."""
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"^```(?:yaml|python|toml)\n# (\S+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    pyproject = files.pop("pyproject.toml")
+    for name, part in {**files, "acme_jobs/__init__.py": ""}.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(part, encoding="utf-8")
+    return pyproject
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A directory with jobs and examples, the files that `mprun init` writes, and a packed run of them."""
     directory = tmp_path_factory.mktemp("docs")
+    write_package(directory)
     for name in ("jobs", "examples"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert mprun("init", cwd=directory).code == 0
@@ -169,6 +184,18 @@ def test_job_file_of_the_documents_runs(text, part, place, request):
 def test_documents_have_job_files_that_run():
     assert len(RUN) >= 10
     assert len([block for block in BLOCKS if block.values[1]]) >= 1
+
+
+def test_package_of_the_documents_can_be_installed_and_used(tmp_path):
+    project = tomllib.loads(write_package(tmp_path))["project"]
+    files = {f"acme_jobs/{path.name}": path.read_text() for path in (tmp_path / "acme_jobs").iterdir()}
+    packages = tuple(project["entry-points"]["mprun.recipes"].values())
+    install(wheel(tmp_path, files, packages=packages), tmp_path / "lib")
+    shutil.rmtree(tmp_path / "acme_jobs")
+    run = mprun(
+        "acme_jobs:etl.yaml", "-p", "day=today", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "lib")}
+    )
+    assert (run.code, run.result("load")) == (0, 2), run.stderr
 
 
 def test_job_file_of_the_readme_runs(tmp_path):

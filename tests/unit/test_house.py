@@ -97,6 +97,7 @@ FILE_CALLS = {
 }
 OPENS_STATE = {"record.state_files", "record.state_dir"}
 OPENS_OTHERS = {
+    "cli.catalog": "the directories with job files that it lists",
     "cli.events_file": "the file of `--events`, which the user names",
     "cli.init": "the job file that it writes",
     "cli.job_completion": "a word of the command line that may be a job file",

@@ -34,6 +34,7 @@ EVERYTHING = """
 $schema: ../schemas/job.schema.json
 name: everything
 description: all keys
+requires: mprun >= 0.1, < 1000
 x-mine: [1, {2: 3}]
 params:
   day: {type: string, required: true, pattern: "[0-9-]+", description: which day}

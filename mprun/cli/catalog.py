@@ -1,0 +1,145 @@
+"""The command that lists job files: those of a directory, and the recipes of installed packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mprun.cli.lean_imports import import_yaml_parser
+from mprun.cli.messages import note, print_lines, print_text
+from mprun.cli.options import json_option
+from mprun.cli.views.job_params import as_object, in_short
+from mprun.diagnostics import quote, redact_beginning, visible
+from mprun.errors import JobFileError, UsageError
+from mprun.jobfile.packages import ENDINGS, find_package, job_files
+from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
+from mprun.jobfile.summary import JobSummary, NotAJobFile, read_summary
+from mprun.reporters.format import pad, truncate, widest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Files that are read, and columns of a description.
+_MAX_FILES = 1000
+_MAX_DESCRIPTION = 72
+# Characters of the message about a file.
+_MAX_MESSAGE = 200
+# Where a project has its job files, beside those in its root.
+_FOLDERS = (".", "jobs")
+
+
+@click.command()
+@click.argument("where", required=False, metavar="[DIR|PACKAGE]")
+@json_option("One JSON object per line, for each file.")
+def list(where: str | None, as_json: bool) -> int:
+    """List job files, with their names, descriptions and params.
+
+    DIR is a directory, PACKAGE an installed package. Without it: the working directory, its
+    directory `jobs`, and the packages that declare recipes. Nothing is imported. Files that are
+    not job files, or invalid, are named at the end.
+    """
+    names = [*_names(where)]
+    if len(names) > _MAX_FILES:
+        note(f"only the first {_MAX_FILES:,} of {len(names):,} files are listed")
+    found = [(name, _read(name)) for name in names[:_MAX_FILES]]
+    if as_json:
+        for name, one in found:
+            print_text(json.dumps(_as_object(name, one), ensure_ascii=False))
+        return 0
+    print_lines(_lines([(name, one) for name, one in found if isinstance(one, JobSummary)]))
+    sys.stdout.flush()
+    others = [(name, one) for name, one in found if isinstance(one, str)]
+    for name, message in others:
+        note(f"{visible(name)}: {visible(message)}")
+    if not found:
+        note("no job files here, and no installed package declares recipes")
+    return 0
+
+
+def _names(where: str | None) -> Iterator[str]:
+    """The names of the files to list, as other commands take them. Raises UsageError."""
+    if where is None:
+        for folder in _FOLDERS:
+            yield from _in_folder(folder)
+        for package in recipe_packages():
+            yield from _in_package(package, is_declared=True)
+    elif os.path.isdir(where):
+        yield from _in_folder(where)
+    elif is_package_name(where):
+        yield from _in_package(where)
+    else:
+        raise UsageError(f"{quote(where)} is neither a directory nor a package")
+
+
+def _in_folder(folder: str) -> Iterator[str]:
+    try:
+        files = sorted(os.listdir(folder))
+    except OSError:
+        # One of those that are looked for without being named.
+        return
+    for file in files:
+        path = os.path.normpath(os.path.join(folder, file))
+        if file.endswith(ENDINGS) and os.path.isfile(path):
+            # Else it would name a package.
+            yield f"./{path}" if ":" in path.partition("/")[0] else path
+
+
+def _in_package(name: str, *, is_declared: bool = False) -> Iterator[str]:
+    try:
+        package = find_package(name, [os.curdir, *sys.path])
+    except UsageError as error:
+        if not is_declared:
+            raise
+        note(f"{visible(name)}: {error}")
+        return
+    for file in job_files(package):
+        yield f"{name}:{file}"
+
+
+def _read(name: str) -> JobSummary | str:
+    """The summary of a file, or what is wrong with it."""
+    import_yaml_parser()
+    try:
+        return read_summary(name, os.environ)
+    except NotAJobFile:
+        return "not a job file"
+    except JobFileError as error:
+        first = error.diagnostics[0]
+        return redact_beginning(f"line {first.span.line}: {first.message}", _MAX_MESSAGE)
+    except UsageError as error:
+        return redact_beginning(str(error), _MAX_MESSAGE)
+
+
+def _lines(found: Sequence[tuple[str, JobSummary]]) -> Iterator[str]:
+    rows = [[visible(name), visible(one.name), _description(one), _params(one)] for name, one in found]
+    widths = [widest([row[column] for row in rows] or [""]) for column in range(4)]
+    for row in rows:
+        yield "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _description(summary: JobSummary) -> str:
+    first = summary.description.strip().partition("\n")[0]
+    return truncate(visible(first), _MAX_DESCRIPTION)
+
+
+def _params(summary: JobSummary) -> str:
+    """Required params first; those with a default as `n=3`."""
+    params = sorted((one.param for one in summary.params), key=lambda param: not param.required)
+    return ", ".join(map(in_short, params))
+
+
+def _as_object(name: str, found: JobSummary | str) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"job": name, "file": None, "name": None, "description": "", "params": [], "error": found}
+    return {
+        "job": name,
+        "file": found.path,
+        "name": found.name,
+        "description": found.description,
+        "params": [as_object(one) for one in found.params],
+        "error": None,
+    }

@@ -1,0 +1,172 @@
+"""`mprun list` and `mprun describe`."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+from support import schemas
+from support.runs import environment, mprun, write
+from support.wheels import ACME, install, wheel
+
+JOB = r"""
+    name: demo
+    description: |
+      Does things.
+      In two lines.
+    requires: mprun >= 0.1
+    params:
+      day: {type: string, required: true, description: the day, pattern: '\d{4}-\d\d-\d\d'}
+      size: {enum: [small, large], default: small}
+      token: {secret: true, required: true}
+      hosts: {type: list, required: true, enum: [a, b]}
+      n: {type: integer, required: true}
+      fast: false
+      port: {type: integer, default: "${env.PORT}"}
+    tasks:
+      - {name: say, command: 'echo ${params.day} ${params.n}', tags: [quick], description: says it}
+      - {name: many, command: [echo, '${matrix.x}'], matrix: {x: [1, 2, 3]}}
+    """
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A directory with an installed package that declares recipes, and a distribution that is damaged."""
+    folder = tmp_path_factory.mktemp("site")
+    install(wheel(folder, ACME), folder / "lib")
+    broken = folder / "lib" / "broken-1.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Name: broken\nVersion: 1\n")
+    (broken / "entry_points.txt").write_bytes(b"[mprun.recipes]\n\xff = \xfe\n")
+    return folder / "lib"
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write(tmp_path, job=JOB)
+    for name, text in {"other": "a: 1", "bad": "tasks: [{nme: x}]", "torn": "tasks: ["}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "inner.yml").write_text('description: "\\e[31mred"\ntasks: [{command: ls}]\n')
+    return tmp_path
+
+
+@pytest.fixture
+def run(site, desk):
+    def command(*arguments, **variables):
+        return mprun(*arguments, cwd=desk, env={"PYTHONPATH": str(site), "PORT": "80", **variables})
+
+    return command
+
+
+def test_job_files_and_recipes_of_packages_are_listed_with_their_params(run):
+    done = run("list")
+    assert done.code == 0
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "job.yaml demo Does things. day, token, hosts, n, size=small, fast=false, port=${env.PORT}",
+        r"jobs/inner.yml inner \x1b[31mred",
+        "acme_jobs:etl.yaml etl Loads the rows of one day. day, size=small",
+        "acme_jobs:parts/load.yaml load rows",
+    ]
+    assert done.stderr.splitlines() == [
+        "bad.yaml: line 1: unknown key `nme` in task `Process-1`",
+        "other.yaml: not a job file",
+        "torn.yaml: line 1: invalid YAML: did not find expected node content",
+    ]
+    assert "imported" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("jobs", ["jobs/inner.yml"]),
+        ("acme_jobs", ["acme_jobs:etl.yaml", "acme_jobs:parts/load.yaml"]),
+        ("acme_jobs.parts", ["acme_jobs.parts:load.yaml"]),
+    ],
+)
+def test_a_directory_or_a_package_is_listed(where, names, run):
+    lines = [json.loads(line) for line in run("list", where, "--json").stdout.splitlines()]
+    assert [line["job"] for line in lines] == names
+    assert [schemas.refusals("list", line) for line in lines] == [[]] * len(lines)
+
+
+def test_files_that_are_not_listed_are_objects_too(run):
+    lines = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
+    assert [schemas.refusals("list", line) for line in lines] == [[]] * len(lines)
+    errors = {line["job"]: line["error"] for line in lines if line["error"]}
+    assert errors.keys() == {"bad.yaml", "other.yaml", "torn.yaml"}
+    assert errors["other.yaml"] == "not a job file"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("acme_job", "package `acme_job` not found; did you mean `acme_jobs`?"),
+        ("no/such", "`no/such` is neither a directory nor a package"),
+    ],
+)
+def test_what_is_not_there_is_an_error(where, message, run):
+    done = run("list", where)
+    assert (done.code, done.stderr) == (2, f"error: {message}\n")
+
+
+DESCRIBED = r"""
+demo: Does things.
+In two lines.
+
+file: job.yaml
+requires: mprun >= 0.1
+params:
+  day    string, required, pattern \d{4}-\d\d-\d\d   the day
+  size   string, default small, one of small, large
+  token  string, required, secret
+  hosts  list, required, items of a, b
+  n      integer, required
+  fast   boolean, default false
+  port   integer, default 80
+tasks:
+  say   echo ${params.day} ${params.n} [quick]  says it
+  many  echo '${matrix.x}' (3 tasks)
+tags: quick
+example: MPRUN_PARAM_TOKEN=VALUE mprun job.yaml -p day=2026-01-31 -p hosts=a -p n=1
+options of a run: mprun run --help
+"""
+
+
+@pytest.mark.parametrize("command", [("describe", "job.yaml"), ("job.yaml", "--help"), ("job.yaml", "-h")])
+def test_a_job_is_described(command, run):
+    done = run(*command, MPRUN_PARAM_SIZE="large")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.strip() == DESCRIBED.strip()
+
+
+def test_the_example_of_a_description_works_when_it_is_pasted(run, desk):
+    example = json.loads(run("describe", "job.yaml", "--json").stdout)["example"]
+    command = example.replace(" mprun ", f" {shlex.quote(sys.executable)} -m mprun ")
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=desk,
+        env=environment(PORT="80"),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2026-01-31 1" in done.stdout
+
+
+def test_a_description_as_json_has_its_schema(run):
+    for job in ("job.yaml", "acme_jobs:etl.yaml"):
+        value = json.loads(run("describe", job, "--json").stdout)
+        assert schemas.refusals("describe", value) == []
+    assert value["tasks"][1] == {
+        **{"name": "load", "kind": "uses", "runs": "parts/load.yaml", "description": "", "tags": []},
+        "tasks": 1,
+    }
+
+
+def test_an_invalid_job_is_explained_and_not_described(run):
+    done = run("bad.yaml", "--help")
+    assert (done.code, done.stdout) == (2, "")
+    assert "unknown key `nme`" in done.stderr
