@@ -20,7 +20,6 @@ from mprun.jobfile.references import (
     LATE_KEYS,
     Reference,
     ReferenceProblem,
-    compiled,
     reference_diagnostic,
     references,
     refers,
@@ -124,7 +123,7 @@ class Expander:
         if self.late_list:
             return [self._deferred_instance()]
         if isinstance(foreach, list):
-            items = compiled(foreach, self._context.inherited.prefix, self._document.source)
+            items = self._context.compiled(foreach)
             return _finish(self.over_items(items, self._base()))
         return _finish(self.over_matrix(matrix))
 

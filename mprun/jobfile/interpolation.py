@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 # Keys of a job without references, or whose references need another scope than the job's.
-_SEPARATELY_RESOLVED_KEYS = frozenset({"description", "$schema", "params", "env"})
+_SEPARATELY_RESOLVED_KEYS = frozenset({"description", "$schema", "params", "env", "outputs"})
 
 UNRESOLVED: Any = object()
 
@@ -193,7 +193,7 @@ class Interpolator:
             return UNRESOLVED
         left = next(references(value), None) if refers(value) else None
         is_list = path[-1] == "foreach"
-        if left is not None and left.root == "tasks":
+        if left is not None and left.root in ("tasks", "outputs"):
             if is_list:
                 # The result of a task, which is a list.
                 return text

@@ -135,6 +135,8 @@ class JobLoader:
         self._failed: list[str] = []
         # Whether one of them uses a recipe, which may have tokens of its own.
         self._lacks_recipe = False
+        # The results that recipes and the job name as their outputs.
+        self._outputs: list[Reference] = []
         # The names of tasks whose list is empty, so that they stand for no task.
         self._empty: list[str] = []
         # Whether missing params decide which tasks there are, or what other tasks may ask of them.
@@ -205,6 +207,10 @@ class JobLoader:
         self._forget_trees(tasks)
         names = NameIndex(tasks, (*self._empty, *self._failed))
         needs = self._link(tasks, names)
+        if self._outputs and not self._structure_unknown:
+            from mprun.jobfile.recipe_outputs import unknown_tasks
+
+            self._errors += unknown_tasks(self._outputs, names, self._unknown_prefixes())
         if self._refers_to_results:
             from mprun.jobfile.null_results import null_results
 
@@ -497,6 +503,14 @@ class JobLoader:
 
         `chain` are the files that use one another, up to this one (see `FileContext`).
         """
+        outputs = None
+        if "outputs" in document.source.lines.text:
+            # Few files have some, or refer to some.
+            from mprun.jobfile.recipe_outputs import RecipeOutputs
+
+            found = RecipeOutputs(document, inherited.prefix, self, self._errors)
+            self._outputs += found.declared()
+            outputs = found.replaced
         context = FileContext(
             document=document,
             scope=file_scope.scope,
@@ -505,6 +519,7 @@ class JobLoader:
             has_references=has_references(document),
             unknown=self._structure_unknown,
             chain=chain,
+            outputs=outputs,
         )
         if len(chain) > 1:
             # A recipe inside a recipe has the variables of both.

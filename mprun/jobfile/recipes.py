@@ -10,7 +10,7 @@ from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.model import SiblingDependency
 from mprun.jobfile.packages import PackageFileError
-from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, compiled, refers
+from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, refers
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, Inherited, mark_of_key
@@ -93,7 +93,7 @@ def expand_recipe(
     characters = len(document.source.lines.text)
     budget = loader.budget_for(document)
     budget.spend_use(characters, len(tasks["tasks"]), len(chain))
-    inputs, closures = _inputs(instance, keys, budget)
+    inputs, closures = _inputs(context, instance, keys, budget)
     _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
     scope, document = loader.resolve_file(
         document, inputs, context.scope.env, closures=closures, used_by=task.origin
@@ -125,7 +125,7 @@ def _refuse_shown_secrets(document: Document, secrets: Collection[str]) -> None:
 
 
 def _inputs(
-    instance: Instance, keys: dict[str, Any], budget: Budget
+    context: FileContext, instance: Instance, keys: dict[str, Any], budget: Budget
 ) -> tuple[dict[str, ParamInput], dict[str, Closure]]:
     """The values that `with` gives to the recipe's params, and closures of those to be resolved later."""
     task = instance.task
@@ -135,7 +135,7 @@ def _inputs(
 
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
-    nodes = _with_nodes(instance, keys["with"])
+    nodes = _with_nodes(context, instance, keys["with"])
     for name, node in nodes.items():
         closure = _closure(node, instance)
         try:
@@ -151,14 +151,14 @@ def _inputs(
     return from_with(known, hidden, of_reference), closures
 
 
-def _with_nodes(instance: Instance, written: Any) -> dict[str, Any]:
+def _with_nodes(context: FileContext, instance: Instance, written: Any) -> dict[str, Any]:
     """The nodes of `with`, by param. Raises JobFileError for one reference to another value."""
     task = instance.task
     if not isinstance(written, str):
-        return compiled(written, _prefix(task), task.document.source)  # type: ignore[no-any-return]
+        return context.compiled(written)  # type: ignore[no-any-return]
     mark = mark_of_key(task.document, task.position - 1, "with")
     message, help = "", "write its values out: `with: {NAME: ${...}}`"
-    node = compiled(written, _prefix(task), task.document.source, mark)
+    node = context.compiled(written, mark)
     closure = _closure(node, instance)
     try:
         value = resolve(closure, Resolver(task.scope, reveal=True))
@@ -178,12 +178,6 @@ def _with_nodes(instance: Instance, written: Any) -> dict[str, Any]:
 def _closure(node: Any, instance: Instance) -> Closure:
     task = instance.task
     return Closure(node=node, scope=task.scope, axes=task.axes, values=instance.values)
-
-
-def _prefix(task: Task) -> str:
-    """The prefix of the tasks that a task's references name: that of the recipe that contains it."""
-    head, slash, _ = task.name.rpartition("/")
-    return head + slash
 
 
 def _inherited_dependency(dependency: Dependency, instance: Instance) -> Dependency:

@@ -138,7 +138,7 @@ class _References:
             self._check_param(reference, key, task)
         elif reference.root == "env" and self._is_hidden(reference):
             self._check_secret(reference, key, task)
-        elif reference.root == "tasks":
+        elif reference.root in ("tasks", "outputs"):
             self._check_task(reference, path, key, task)
         elif reference.root in ("matrix", "item"):
             self._check_axis(reference, key, task)
@@ -166,7 +166,11 @@ class _References:
 
     def _check_task(self, reference: Reference, path: Path, key: str, task: Any) -> None:
         result_of_expect = key == "expect" and "result" in path
-        if task is None or (key not in LATE_KEYS and key != "matrix" and not result_of_expect):
+        if (
+            key != "outputs"
+            if task is None
+            else not (key in LATE_KEYS or key == "matrix" or result_of_expect)
+        ):
             message = "task results are not available here: they are only known while the run is in progress"
             raise ReferenceProblem(message, reference)
         name = reference.name

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from mprun.jobfile.syntax.document import Document
 
 ROOTS = ("params", "env", "matrix", "item", "tasks")
-# What references may begin with instead, by what they are meant to.
-_MEANT_ROOTS = {
-    wrong: root
-    for root, words in {
-        "params": "params param parameters parameter inputs",
-        "env": "env envs environ environment",
-        "matrix": "matrix matrices",
-        "item": "item items",
-        "tasks": "tasks task",
-    }.items()
-    for wrong in words.split()
-}
-_EXPECTED = "`params.`, `env.`, `matrix.`, `item` or `tasks.`"
 
 # Keys that are resolved when a task starts, so they may refer to results.
 LATE_KEYS = frozenset({"args", "kwargs", "command", "env", "cwd", "when", "foreach", "with"})
@@ -50,18 +37,14 @@ _MAX_UNCLOSED = 40
 # a hundredth of a start. It never goes back, which would find nothing else, and take 150 bytes for each
 # character.
 _REFERENCE = r"\$\$\{|\$\{((?:[^{}$]++|\$(?!\{)|\$\{[^{}]*+\})*+)\}|\$\{"
-# The name of a task, the values that select one of its instances, and the path into its result.
-_SIBLING = r"tasks\.([^\[\]{}$]+)\[(.+)\]\.result((?:\.[^.\[\]{}$]+)*)"
-_SELECT = "write `${tasks.NAME[${matrix.KEY}].result}`"
-# A value of a selection, with or without the name of its axis.
-_SELECTED = r"(?:\s*([^\W\d][\w-]*)=)?((?:[^,$]|\$(?!\{)|\$\{[^{}]*\})*)(?:,|\Z)"
 
 
 class Reference(Frozen):
     """One `${…}`: its root, the name under it, and the path into the value.
 
     `text` is the text between the braces. `name` is that of a param, a variable, an axis or a
-    task, and empty under `item`. `source` and `mark` are the
+    task, and empty under `item`. The root `outputs` is that of `${tasks.NAME.outputs.X}`, with X in
+    `path`, until `recipe_outputs` puts a result in its place. `source` and `mark` are the
     file that contains it, and where (`composer.span_of_mark`); two references that differ
     only in them are equal.
     """
@@ -248,17 +231,11 @@ def _parse_token(
         if "${" not in token[1]:
             return _placed(token[1], prefix, source, found)
         return _reference(token[1], prefix, source, found)
-    if token.string.startswith("${{", token.start()):
-        inner = token.string[token.start() + 3 :].partition("}")[0].strip()
-        message = "`${{` is not supported; references are written `${...}`"
-        raise ReferenceProblem(message, help=f"write `${{{inner[:40]}}}`")
-    if "${" in token.string[token.start() + 2 :].partition("}")[0]:
-        # One that is closed, and contains one that contains another.
-        nested = token.string[token.start() :][:_MAX_UNCLOSED]
-        message = f"`{nested}`: a reference may contain others only to select an instance of a task"
-        raise ReferenceProblem(message, help=_SELECT)
-    help = "add the missing `}`, or write `$${` for a literal `${`"
-    raise ReferenceProblem("unclosed `${`", help=help)
+    # A run has none.
+    from mprun.jobfile.invalid_references import unfinished
+
+    message, help = unfinished(token.string, token.start())
+    raise ReferenceProblem(message, help=help)
 
 
 def _marked_length(token: re.Match[str]) -> int:
@@ -315,13 +292,10 @@ def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> 
         return _sibling_reference(text, prefix, source, mark)
     root, _, rest = text.partition(".")
     if root not in ROOTS:
-        help = f"write `$${{{text[:60]}}}` for a literal one"
-        known = f"env.{text}" if re.fullmatch("[A-Z_][A-Z0-9_]*", text) else ""
-        if root.lower() in _MEANT_ROOTS:
-            known = _MEANT_ROOTS[root.lower()] + text[len(root) :]
-        if known:
-            help = f"write `${{{known[:64]}}}`, or `$${{{text[:60]}}}` for a literal one"
-        message = f"unknown reference `${{{text[:60]}}}`: expected {_EXPECTED}"
+        # A run has none.
+        from mprun.jobfile.invalid_references import unknown_root
+
+        message, help = unknown_root(text, root)
         raise ReferenceProblem(message, help=help)
     if root == "tasks":
         return _task_reference(text, rest, prefix, source, mark)
@@ -339,6 +313,8 @@ def _reference(text: str, prefix: str, source: SourceText | None, mark: int) -> 
 def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
     # The name ends at the first `.result`, because it may contain dots.
     name, found, path = rest.partition(".result")
+    if ".outputs." in f"{name}.":
+        return _output_reference(text, rest, prefix)
     if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
         message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`"
         raise ReferenceProblem(message)
@@ -346,40 +322,38 @@ def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None
     return Reference(text=text, root="tasks", name=prefix + name, path=steps, source=source, mark=mark)
 
 
-def _sibling_reference(text: str, prefix: str, source: SourceText | None, mark: int) -> Reference:
-    match = re.fullmatch(_SIBLING, text, re.DOTALL)
-    if match is None:
-        message = f"`${{{text[:60]}}}`: a reference may contain others only to select an instance of a task"
-        raise ReferenceProblem(message, help=_SELECT)
-    selector: list[tuple[str, Any]] = []
-    for axis, value in _selected(match[2]):
-        node = parse(value.strip(), prefix)
-        for one in references(node):
-            if one.root not in ("matrix", "item"):
-                message = f"`{one}` is not available inside of a reference"
-                raise ReferenceProblem(message, help="only `${matrix.KEY}` and `${item}` are")
-        selector.append((axis, node))
-    steps = tuple(match[3].split(".")[1:])
+def _output_reference(text: str, rest: str, prefix: str) -> Reference:
+    """The reference to an output of a recipe, without its place; `rest` is what follows `tasks.`."""
+    name, _, path = rest.partition(".outputs.")
+    steps = tuple(path.split("."))
+    if not name or "" in steps:
+        message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.outputs.NAME}}`"
+        raise ReferenceProblem(message)
+    return Reference(text=text, root="outputs", name=prefix + name, path=steps)
+
+
+def _sibling_reference(text: str, prefix: str, source: SourceText | None, mark: int) -> SiblingReference:
+    # Few files have one.
+    from mprun.jobfile.sibling_syntax import InvalidSelection, split_selection
+
+    try:
+        name, values, steps = split_selection(text)
+    except InvalidSelection as error:
+        raise ReferenceProblem(str(error), help=error.help) from None
+    selector = tuple([(axis, parse(value, prefix)) for axis, value in values])
+    for one in references([node for _, node in selector]):
+        if one.root not in ("matrix", "item"):
+            message = f"`{one}` is not available inside of a reference"
+            raise ReferenceProblem(message, help="only `${matrix.KEY}` and `${item}` are")
     return SiblingReference(
         text=text,
         root="tasks",
-        name=prefix + match[1],
+        name=prefix + name,
         path=steps,
         source=source,
         mark=mark,
-        selector=tuple(selector),
+        selector=selector,
     )
-
-
-def _selected(text: str) -> Iterator[tuple[str, str]]:
-    """The values of a selection, each with the name of its axis, which may be empty."""
-    at, match_at = 0, re.compile(_SELECTED).match
-    while at < len(text):
-        match = match_at(text, at)
-        if match is None or not match[2].strip():
-            raise ReferenceProblem(f"invalid selection `[{text[:60]}]`: a value is missing")
-        yield match[1] or "", match[2]
-        at = match.end()
 
 
 def escaped(text: str) -> str:

@@ -35,7 +35,7 @@ from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.jobfile.units import to_bytes, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mprun.jobfile.references import Scope
     from mprun.jobfile.syntax.document import Document
@@ -66,7 +66,8 @@ class FileContext(Frozen):
 
     `env` has the job's variables, `has_references` whether any string may have one. `unknown`
     is whether params are missing that decide which tasks there are. `chain` are the files
-    that use one another, from the job's to this one: real paths, and paths as given.
+    that use one another, from the job's to this one: real paths, and paths as given. `outputs` puts
+    results in place of outputs in a compiled tree; None if the file refers to none.
     """
 
     document: Document
@@ -76,6 +77,12 @@ class FileContext(Frozen):
     has_references: bool
     unknown: bool = False
     chain: tuple[tuple[str, str], ...] = ()
+    outputs: Callable[[Any], Any] | None = None
+
+    def compiled(self, node: Any, mark: int = 0) -> Any:
+        """A tree of the file with its strings parsed; `mark` is as for `references.compiled`."""
+        tree = compiled(node, self.inherited.prefix, self.document.source, mark)
+        return tree if self.outputs is None else self.outputs(tree)
 
     @property
     def folder(self) -> str:
@@ -126,7 +133,7 @@ def build_task(
     prefix = inherited.prefix
 
     def tree(node: Any, mark: int = 0) -> Any:
-        return compiled(node, prefix, document.source, mark) if context.has_references else plain(node)
+        return context.compiled(node, mark) if context.has_references else plain(node)
 
     def under(key: str) -> Any:
         node = keys[key]

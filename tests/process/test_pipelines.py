@@ -823,6 +823,48 @@ def test_nested_recipes_under_a_matrix_with_results(desk, method):
     assert names == ["first", "u/in[n=1]/say", "u/in[n=2]/say", "gate"]
 
 
+def test_outputs_of_recipes_are_results_also_in_a_resumed_run(desk):
+    desk.path.joinpath("inner.yaml").write_text(
+        textwrap.dedent("""
+        params: {rows: [1]}
+        outputs: {rows: "${tasks.load.result.rows}", all: "${tasks.each.result}"}
+        tasks:
+          - {name: load, target: "work:give", args: [{rows: "${params.rows}"}]}
+          - {name: each, target: "work:echo", foreach: "${tasks.load.result.rows}", args: ["${item}"]}
+        """)
+    )
+    desk.path.joinpath("outer.yaml").write_text(
+        textwrap.dedent("""
+        params: {rows: null}
+        outputs: {first: "${tasks.in.outputs.rows.0}"}
+        tasks: [{name: in, uses: inner.yaml, with: {rows: "${params.rows}"}}]
+        """)
+    )
+    job = """
+        tasks:
+          - name: report
+            target: work:echo
+            args: ["${tasks.b.outputs.first}", "of ${tasks.a.outputs.all.1}"]
+          - {name: late, target: "work:echo", foreach: "${tasks.a.outputs.rows}", args: ["${item}"]}
+          - {name: a, uses: inner.yaml, with: {rows: [2, 3]}}
+          - {name: b, uses: outer.yaml, with: {rows: "${tasks.a.outputs.rows}"}}
+          - {name: one, target: "work:echo", args: ["${tasks.m[1].outputs.rows}"]}
+          - {name: m, uses: inner.yaml, foreach: [[1], [2]], with: {rows: "${item}"}}
+          - name: flaky
+            command: 'test -e ready || exit 1; echo "$@" $ROWS'
+            env: {ROWS: "${tasks.a.outputs.rows.1}"}
+            capture: text
+        """
+    run = desk.run(job, code=1)
+    assert run.result("report") == [2, "of [3]"]
+    assert [run.result(f"late[{n}]") for n in (0, 1)] == [[2], [3]]
+    assert run.result("one") == [[2]]
+    desk.path.joinpath("ready").touch()
+    resumed = mprun("resume", cwd=desk.path)
+    assert resumed.code == 0, resumed.stderr
+    assert mprun("result", "flaky", cwd=desk.path).stdout.strip() == '"3"'
+
+
 def test_recipe_whose_when_is_false_is_skipped_and_counts_as_success(desk):
     desk.path.joinpath("sub").mkdir()
     run = desk.run(

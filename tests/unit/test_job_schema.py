@@ -45,6 +45,7 @@ params:
   token: {secret: true}
 env: {PORT: "8080"}
 flaky: fail
+outputs: {last: "${tasks.one.result}"}
 on_host_lost: rerun
 env_file: .env
 cwd: .

@@ -32,7 +32,7 @@ SYNONYMS = {
     "memory": ("mem", "max_memory", "ram"),
     "name": ("id", "task", "label", "title"),
     "on_host_lost": ("on_worker_lost", "host_lost", "on_node_failure"),
-    "outputs": ("generates", "produces", "creates", "writes"),
+    "outputs": ("generates", "produces", "creates", "writes", "output", "exports", "returns"),
     "params": ("parameters", "inputs", "variables", "vars", "arguments", "args"),
     "pythonpath": ("path", "sys_path", "python_path", "import_path"),
     "ready": ("healthcheck", "health_check", "readiness", "probe", "health"),
