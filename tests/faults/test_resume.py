@@ -18,11 +18,10 @@ from support.runs import (
     TIMEOUT,
     complaint,
     environment,
+    events_so_far,
     eventually,
     finish,
     mprun,
-    newest_run,
-    read_events,
     start,
     write,
 )
@@ -168,9 +167,7 @@ def killed_before_its_start_is_recorded(directory, name, before):
     try:
         while True:
             os.waitid(os.P_PID, engine.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            run = newest_run(directory / ".mprun")
-            events = read_events(run.events) if run else []
-            if any(before.items() <= event.items() for event in events):
+            if any(before.items() <= event.items() for event in events_so_far(directory / ".mprun")):
                 break
             engine.send_signal(signal.SIGCONT)
         eventually(lambda: ran(directory)[name])

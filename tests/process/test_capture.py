@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from support.runs import START_METHODS, eventually, finish, mprun, newest_run, read_events, start, write
+from support.runs import START_METHODS, events_so_far, eventually, finish, mprun, newest_run, start, write
 
 # Prints in parts, on both streams.
 BOTH = "echo one; echo no >&2; echo two; echo three >&2"
@@ -180,7 +180,7 @@ def test_c47_no_byte_is_lost_from_the_log_if_mprun_is_killed(tmp_path, who):
     process = start("job.yaml", cwd=tmp_path)
     eventually((tmp_path / "begun").exists, 30)
     directory = newest_run(tmp_path / ".mprun")
-    pids = {"engine": process.pid, "launcher": read_events(directory.events)[0]["main_pid"]}
+    pids = {"engine": process.pid, "launcher": events_so_far(tmp_path / ".mprun")[0]["main_pid"]}
     for pid in pids.values():
         os.kill(pid, signal.SIGSTOP)
     (tmp_path / "go").touch()

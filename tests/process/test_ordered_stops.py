@@ -105,7 +105,7 @@ def test_services_end_in_order_after_a_signal(go, number):
         job().replace(
             "'work:wait_for', args: [go on]", "'work:serve', args: [main], depends_on: {proxy: started}"
         ),
-        up=["main"],
+        up=["web", "db", "proxy", "main"],
     )
     run.engine.send_signal(number)
     ended = run.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from support.runs import ROOT, START_METHODS, mprun, write
@@ -32,15 +33,19 @@ def test_retry_starts_a_new_process(method, tmp_path):
     assert run.one("task_finished")["attempts"] == 3
 
 
-@pytest.mark.parametrize("method", START_METHODS)
-def test_timeout_writes_the_stack_to_the_log(method, tmp_path):
-    run = recipe("timeout", tmp_path, "--start-method", method)
+# A new Python may take its time to come to the target.
+@pytest.mark.parametrize(("method", "seconds"), [("fork", 0.5), ("forkserver", 3), ("spawn", 5)])
+def test_timeout_writes_the_stack_to_the_log(method, seconds, tmp_path):
+    text = Path(ROOT, "jobs", "timeout.yaml").read_text()
+    assert "timeout: 500ms" in text
+    write(tmp_path, job=text.replace("500ms", f"{seconds}s") + f"pythonpath: {ROOT}\n")
+    run = mprun("job.yaml", "--start-method", method, cwd=tmp_path)
     assert run.code == 0, run.stderr
     assert run.outcome("hang") == "timed_out"
     assert b"in sleep_forever" in run.log("hang")
     assert run.one("task_exited", "hang")["signal"] == "SIGTERM"
-    assert run.one("task_exited", "hang")["duration"] >= 0.5
-    assert_quick(run.one("task_exited", "hang")["duration"], 2, time.monotonic)
+    assert run.one("task_exited", "hang")["duration"] >= seconds
+    assert_quick(run.one("task_exited", "hang")["duration"], seconds + 1.5, time.monotonic)
     assert run.result("clean up") == "hang has finished"
 
 
@@ -102,7 +107,7 @@ def test_unmet_expectation_is_the_reason(tmp_path):
     assert reasons["raises"] == "expected ValueError, but KeyError was raised"
     assert run.outcome("base") == "succeeded"
     assert reasons["output"] == "expected output that matches 'rows'"
-    assert reasons["slow"].startswith("expected at most 0s, but it took 0.")
+    assert re.fullmatch(r"expected at most 0s, but it took \d+\.\d+s", reasons["slow"])
     assert re.fullmatch(r"expected at most 1kB of memory, but it used \d+MB", reasons["fat"])
 
 

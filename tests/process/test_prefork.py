@@ -1,5 +1,6 @@
 """A chain of tasks: the launcher starts the next one by itself, in a process that it has forked ahead."""
 
+import contextlib
 import datetime
 import json
 import math
@@ -11,11 +12,10 @@ import pytest
 from support.runs import (
     START_METHODS,
     alive,
+    events_so_far,
     eventually,
     finish,
     mprun,
-    newest_run,
-    read_events,
     start,
     write,
 )
@@ -67,6 +67,9 @@ WORK = """
         open("up", "w").close()
         time.sleep(60)
     """
+
+# How many runs may fork nothing ahead: they do it only if starts follow each other quickly.
+TRIES = 10
 
 
 def chain(*functions, **more):
@@ -126,31 +129,47 @@ def test_killing_a_preforked_process_does_not_end_its_task(at_import, tmp_path):
 
 def test_a_preforked_process_does_not_wait_for_long(tmp_path):
     write(tmp_path, job=chain("note", "note", "note", "wait_and_count", "note"), work=WORK)
-    run = mprun("job.yaml", cwd=tmp_path)
-    assert run.code == 0
+    for _ in range(TRIES):
+        run = mprun("job.yaml", cwd=tmp_path)
+        assert run.code == 0
+        if run.result("t3") != [1, 1]:
+            break
     # The task itself and the process for t4; then only the task itself.
     assert run.result("t3") == [2, 1]
 
 
 @pytest.mark.parametrize("who", ["engine", "launcher"])
 def test_a_preforked_process_ends_with_the_run(who, tmp_path):
-    write(tmp_path, job=chain("note", "note", "note", "forever", "note"), work=WORK)
-    process = start("job.yaml", cwd=tmp_path)
-    eventually((tmp_path / "up").exists)
-    begun = read_events(newest_run(tmp_path / ".mprun").events)[0]
-    launcher = begun["main_pid"]
-
-    def children():
-        with open(f"/proc/{launcher}/task/{launcher}/children") as file:
-            return [int(pid) for pid in file.read().split()]
-
-    # The running task, and the process that was forked ahead.
-    eventually(lambda: len(children()) == 2)
-    pids = children()
+    process, launcher, pids = forked_ahead(tmp_path)
     os.kill(process.pid if who == "engine" else launcher, 9)
     eventually(lambda: not any(alive(pid) for pid in pids))
     finish(process, tmp_path / ".mprun")
     assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2"]
+
+
+def forked_ahead(directory):
+    """A run with a running task and a process that was forked ahead, its launcher, and the pids of both."""
+    for number in range(TRIES):
+        state_dir = directory / str(number)
+        write(directory, job=chain("note", "note", "note", "forever", "note"), work=WORK)
+        process = start("job.yaml", cwd=directory, env={"MPRUN_STATE_DIR": str(state_dir)})
+        eventually((directory / "up").exists)
+        launcher = events_so_far(state_dir)[0]["main_pid"]
+        # One that is not there soon does not come.
+        with contextlib.suppress(AssertionError):
+            eventually(lambda launcher=launcher: len(children(launcher)) == 2, 0.5)
+        if len(pids := children(launcher)) == 2:
+            return process, launcher, pids
+        process.terminate()
+        finish(process, state_dir)
+        for name in ("up", "ran"):
+            (directory / name).unlink()
+    raise AssertionError("no process was forked ahead")
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(pid) for pid in file.read().split()]
 
 
 class Waiter:

@@ -17,8 +17,7 @@ from support.runs import (
     eventually,
     finish,
     mprun,
-    newest_run,
-    read_events,
+    recorded_starts,
     start,
     survivors,
     write,
@@ -150,7 +149,9 @@ def test_s2_each_process_has_threads_memory_and_cpu_time_of_its_own(recipe, meth
     assert cpu["max_rss"] < run.result("memory")["bytes"]
     # The times of getrusage may differ by a tick of the kernel, which is 10 ms.
     assert cpu["cpu"] >= run.result("cpu")["cpu"] - 0.02
-    assert threads["cpu"] < 0.3 <= run.result("cpu")["cpu"]
+    assert run.result("cpu")["cpu"] >= 0.3
+    # Their starts cost alike, so that all of the difference is what one of them has computed.
+    assert threads["cpu"] < cpu["cpu"] - run.result("cpu")["cpu"] / 2
 
 
 # ---- S3
@@ -290,10 +291,7 @@ def test_s7_the_parent_of_every_task_is_the_one_that_the_record_names(tmp_path, 
     def both_tasks_seen():
         for process in psutil.Process(engine.pid).children(recursive=True):
             seen.setdefault(process.pid, process.ppid())
-        directory = newest_run(tmp_path)
-        started = (
-            [e for e in read_events(directory.events) if e["event"] == "task_started"] if directory else []
-        )
+        started = recorded_starts(tmp_path)
         return len(started) == 2 and all(event["pid"] in seen for event in started)
 
     eventually(both_tasks_seen)
@@ -441,11 +439,14 @@ def test_s12_a_task_that_outlives_the_join_list_is_waited_for(recipe, method):
 
 @every_start_method
 def test_s13_a_daemon_dies_with_the_main_process(tmp_path, method):
-    before = time.monotonic()
-    run = finish(begin("daemon", method, tmp_path), tmp_path)
-    assert time.monotonic() - before < 10
-    assert_succeeded(run)
-    lines = run.printed("work")
+    for _ in range(5):
+        before = time.monotonic()
+        run = finish(begin("daemon", method, tmp_path), tmp_path)
+        assert time.monotonic() - before < 10
+        assert_succeeded(run)
+        # On a busy machine, the start of a new Python may take longer than the main process lives.
+        if lines := run.printed("work"):
+            break
     # One each 200 ms, and the main process ends 500 ms after the daemon's start, which may take some of it.
     most = 1 + int(run.one("run_finished")["duration"] / 0.2)
     assert lines in [[f"work: {number}" for number in range(count)] for count in range(1, min(most, 9) + 1)]

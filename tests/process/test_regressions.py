@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psutil
 import pytest
 from support.runs import START_METHODS, alive, eventually, mprun, write
 
@@ -59,7 +58,7 @@ def test_processes_of_an_import_end_with_a_run_that_does_not_start(arguments, tm
     run = mprun("job.yaml", *arguments, cwd=tmp_path)
     assert run.code == (0 if arguments else 2), run.stderr
     pid = int((tmp_path / "pid").read_text())
-    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    eventually(lambda: not alive(pid))
 
 
 def test_module_that_ignores_sigchld_changes_nothing(tmp_path):

@@ -192,7 +192,9 @@ class Round:
 
     def clean(self):
         for pid in self.members():
-            os.kill(pid, signal.SIGKILL)
+            # It may have ended by now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self.engine.poll() is None:
             self.engine.kill()
         self.engine.wait()

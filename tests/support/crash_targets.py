@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from mprun.linux import procfs
-from support.runs import alive, all_runs, complete_lines, eventually, finish, read_events, start, write
+from support.runs import alive, all_runs, complete_lines, eventually, finish, start, write
 
 # Tasks that leave their session, hide from every list, ignore signals and keep their log open.
 WORK = """\
@@ -141,7 +141,7 @@ class CrashTarget:
     def events(self):
         """The events of its record, which is that of the first run since its start."""
         path = self.record()
-        return read_events(path) if path else []
+        return complete_lines(path) if path else []
 
     def record(self):
         """The path of its record; None if there is none yet."""
@@ -152,9 +152,8 @@ class CrashTarget:
         """Wait for `count` events of a kind; fails after `seconds`."""
 
         def seen():
-            path = self.record()
-            events = complete_lines(path) if path else []
-            return sum(e["event"] == kind and task in (None, e.get("task")) for e in events) >= count
+            found = [e for e in self.events() if e["event"] == kind and task in (None, e.get("task"))]
+            return len(found) >= count
 
         eventually(seen, seconds)
 

@@ -126,15 +126,25 @@ def newest_run(state_dir):
 
 
 def read_events(path):
+    """The events of a run that has ended."""
     # Bytes have no line breaks but these: a result may contain U+2028.
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
-def knows_start(state_dir, pid):
-    """Whether the record of the newest run has the start of this process: a task can run before that."""
+def events_so_far(state_dir):
+    """The events of the newest run, which may be writing: who reads then may see a part of its last line."""
     run = newest_run(state_dir)
-    events = complete_lines(Path(run.events)) if run else ()
-    return any(event["event"] == "task_started" and event["pid"] == pid for event in events)
+    return complete_lines(Path(run.events)) if run else []
+
+
+def recorded_starts(state_dir):
+    """The starts of tasks in the record of the newest run: a task can run before that has its start."""
+    return [event for event in events_so_far(state_dir) if event["event"] == "task_started"]
+
+
+def knows_start(state_dir, pid):
+    """Whether the record of the newest run has the start of this process."""
+    return any(event["pid"] == pid for event in recorded_starts(state_dir))
 
 
 def complete_lines(path):

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +17,7 @@ import pytest
 from support.runs import alive, eventually
 
 from mprun.executors import base
-from mprun.executors.dask import host_directory, membership, relay, remains, reports
+from mprun.executors.dask import agent, host_directory, membership, relay, remains, reports
 from mprun.executors.dask.agent import Agent
 from mprun.executors.dask.bridge import Bridge
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
@@ -474,20 +473,25 @@ def test_what_is_sent_of_a_log_at_its_end_is_bounded_though_something_still_writ
     os.close(folder)
 
 
-def test_a_message_that_was_long_under_way_lets_no_agent_continue():
+def test_a_message_that_was_long_under_way_lets_no_agent_continue(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(agent, "time", clock)
     ours, theirs = socket.socketpair()
     with ours:
-        agent = Agent(theirs, 0.2)
-        old = time.monotonic()
+        serving = Agent(theirs, 0.2)
+        old = clock.now
         # It continues by readings of its clock that have just been taken,
-        while time.monotonic() < old + 0.5:
-            ours.sendall(frame([("beat", time.monotonic())]))
-            assert agent._turn()
+        while clock.now < old + 0.5:
+            clock.now += 0.01
+            ours.sendall(frame([("beat", clock.now)]))
+            assert serving._turn()
         # and ends although the bridge is heard of; what comes then is not carried out.
-        deadline = time.monotonic() + 20
-        while agent._turn():
-            assert time.monotonic() < deadline
+        last = clock.now
+        while serving._turn():
+            clock.now += 0.01
             ours.sendall(frame([("beat", old)]))
+        assert 0.2 < clock.now - last < 0.3
         theirs.close()
 
 
