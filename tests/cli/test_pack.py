@@ -530,9 +530,14 @@ def test_another_run_of_the_same_id_is_not_overwritten(machines):
 
 def test_two_resumes_of_a_packed_run_at_once(machines):
     machines.lose_ci()
-    write(machines.laptop / "jobs", work=WORK.replace('print("bad', 'import time; time.sleep(3); print("bad'))
+    go = machines.laptop / "go"
+    there = f"os.path.exists({str(go)!r})"
+    wait = f"import os, time; any(time.sleep(0.01) for _ in iter(lambda: {there}, True)); "
+    write(machines.laptop / "jobs", work=WORK.replace('print("bad', wait + 'print("bad'))
     arguments = ("resume", "ci.zip", "--allow-changed")
     processes = [start(*arguments, cwd=machines.laptop) for _ in range(3)]
+    eventually(lambda: sum(process.poll() is not None for process in processes) >= 2, 40)
+    go.touch()
     codes = []
     for process in processes:
         _, stderr = process.communicate(timeout=50)

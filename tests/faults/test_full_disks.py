@@ -18,7 +18,7 @@ from support.runs import (
     finish,
     mprun,
     newest_run,
-    read_events,
+    recorded_starts,
     start,
     survivors,
     write,
@@ -89,9 +89,7 @@ class Filled:
         (directory / "end quick").touch()
 
     def started(self):
-        directory = newest_run(self.state_dir)
-        events = read_events(directory.events) if directory else []
-        return [event["pid"] for event in events if event["event"] == "task_started"]
+        return [event["pid"] for event in recorded_starts(self.state_dir)]
 
     def finish(self):
         _, stderr = self.engine.communicate(timeout=TIMEOUT)

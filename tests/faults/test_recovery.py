@@ -14,10 +14,21 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 from support.crash_targets import JOB, write_crash_job
 from support.records import STAMP, STARTED
-from support.runs import alive, eventually, finish, mprun, newest_run, read_events, start, write
+from support.runs import (
+    alive,
+    complete_lines,
+    eventually,
+    finish,
+    mprun,
+    newest_run,
+    read_events,
+    start,
+    write,
+)
 
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.linux import procfs
@@ -300,13 +311,15 @@ def test_a_descendant_that_hides_from_its_run_is_killed_after_both_were_killed(r
     run = run_to_kill("job.yaml")
     pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
     eventually(lambda: procfs.read_name(pid) == "sleep")
+    process = psutil.Process(pid)
     run.kill_both()
     try:
         next_start(tmp_path)
         eventually(lambda: not alive(pid))
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        # Unless another process has its pid by now.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_a_process_that_has_got_the_pid_of_a_task_since_is_left_alone(tmp_path, sleeper):
@@ -439,10 +452,10 @@ def test_an_active_run_is_left_alone_by_another_start(tmp_path):
     try:
         state_dir = tmp_path / ".mprun"
         directory = eventually(lambda: newest_run(state_dir))
-        eventually(lambda: len(read_events(directory.events)) > 7)
+        eventually(lambda: len(complete_lines(Path(directory.events))) > 7)
         assert next_start(tmp_path).stderr == ""
         assert engine.poll() is None
-        assert not [e for e in read_events(directory.events) if e["event"] == "run_finished"]
+        assert not [e for e in complete_lines(Path(directory.events)) if e["event"] == "run_finished"]
     finally:
         engine.send_signal(signal.SIGINT)
         finish(engine, state_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,11 +18,13 @@ from support.runs import (
     TIMEOUT,
     alive,
     environment,
+    events_so_far,
     eventually,
     finish,
     mprun,
     newest_run,
     read_events,
+    recorded_starts,
     start,
     survivors,
     write,
@@ -400,10 +403,10 @@ class Running:
         eventually(lambda: len([e for e in self.events() if e["event"] == "task_started"]) == len(tasks))
         self.launcher = self.events()[0]["main_pid"]
         self.helpers = [child.pid for child in psutil.Process(self.launcher).children()]
+        self._processes = [psutil.Process(pid) for pid in self.everyone()]
 
     def events(self):
-        directory = newest_run(self.directory / ".mprun")
-        return read_events(directory.events) if directory else []
+        return events_so_far(self.directory / ".mprun")
 
     def everyone(self):
         return {self.launcher, *self.helpers, *(pid for pids in self.pids.values() for pid in pids)}
@@ -417,9 +420,10 @@ class Running:
         return finish(self.engine, self.directory / ".mprun")
 
     def clean(self):
-        for pid in self.everyone():
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        for process in self._processes:
+            # It may have ended, and another process have its pid: psutil looks when it began.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         if self.engine.poll() is None:
             self.engine.kill()
             self.engine.communicate()
@@ -700,9 +704,7 @@ def test_an_orphan_is_named_with_the_task_that_left_it_though_another_ends_with_
     state_dir = tmp_path / ".mprun"
 
     def pids():
-        directory = newest_run(state_dir)
-        events = read_events(directory.events) if directory else []
-        return {event["task"]: event["pid"] for event in events if event["event"] == "task_started"}
+        return {event["task"]: event["pid"] for event in recorded_starts(state_dir)}
 
     eventually(lambda: len(pids()) == 2)
     launcher = psutil.Process(pids()["first"]).ppid()

@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 from junitparser import JUnitXml
-from support.runs import alive, environment, eventually, newest_run, read_events
+from support.runs import alive, environment, events_so_far, eventually
 
 pytest_plugins = ["pytester"]
 
@@ -206,9 +205,9 @@ def test_the_run_ends_in_order_with_pytest(number, tmp_path):
             assert process.returncode == pytest.ExitCode.INTERRUPTED, stdout
             assert "KeyboardInterrupt" in stdout
             assert not alive(int(pid.read_text()))
-        events = Path(newest_run(tmp_path / "records").events)
-        eventually(lambda: read_events(events)[-1]["event"] == "run_finished")
-        end = read_events(events)[-1]
+        records = tmp_path / "records"
+        eventually(lambda: events_so_far(records)[-1]["event"] == "run_finished")
+        end = events_so_far(records)[-1]
         assert end["outcome"] == "interrupted"
         assert end["exit_code"] == 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
         assert (tmp_path / "tidy").exists()
