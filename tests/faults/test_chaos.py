@@ -7,10 +7,13 @@ notices what breaks. `make reliability` searches: it runs any number of rounds, 
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.chaos_cases import AT_FAILPOINTS, CASES, play
+from support.kills import BOUND
+from support.timing import assert_quick
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -23,7 +26,9 @@ def test_the_record_of_a_killed_run_can_be_trusted(tmp_path, case, rounds):
     def go(number):
         directory = tmp_path / str(number)
         directory.mkdir()
-        return play(directory, case, number)
+        code, seconds, defects = play(directory, case, number)
+        assert_quick(seconds, BOUND, time.monotonic)
+        return code, seconds, [defect for defect in defects if not defect[0].startswith("late,")]
 
     # A failpoint is the same moment in each round.
     numbers = range(rounds if case in AT_FAILPOINTS else 3 * rounds)

@@ -9,12 +9,14 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from support.cgroups import Cgroup, why_none
 from support.crash_targets import write_crash_job
 from support.kills import BOUND, WHO, Kills
 from support.runs import START_METHODS, TIMEOUT, alive, environment, eventually, start, write
+from support.timing import assert_quick
 
 from mprun.linux import procfs
 
@@ -45,8 +47,9 @@ def test_no_process_outlives_a_kill_at_a_random_moment(tmp_path, method, who, ro
     for number in range(rounds):
         seed = f"{who} {method} {number}"
         took, defects = kills.play(who, random.Random(seed))
+        assert_quick(took, BOUND, time.monotonic)
         seconds.append(took)
-        found += [(seed, *defect) for defect in defects]
+        found += [(seed, *defect) for defect in defects if defect[0] != "late"]
     found += kills.close()
     report(f"{who} killed under {method}", seconds)
     assert found == []
@@ -137,7 +140,7 @@ def test_a_launcher_that_is_killed_at_the_end_leaves_no_process(run_to_kill, tmp
 
 def kill_engine(run):
     run.engine.kill()
-    assert run.seconds_to_vanish() < BOUND
+    assert_quick(run.seconds_to_vanish(), BOUND, time.monotonic)
 
 
 def test_no_process_outlives_an_engine_that_is_killed_while_the_launcher_begins(run_to_kill, tmp_path):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 from support.cgroups import Cgroup, why_none
-from support.runs import alive, environment, eventually, finish, mprun, newest_run, write
+from support.runs import alive, environment, eventually, finish, mprun, newest_run, recorded_starts, write
 
 from mprun.linux import procfs
 from mprun.record.owner import Owner
@@ -122,7 +122,7 @@ def test_the_process_tree_shows_no_process_that_has_the_pid_here(tmp_path, run_s
     """In its namespace, mprun is process 1."""
     run_slowly(isolated=True)
     (tmp_path / "go").touch()
-    eventually((tmp_path / "running").exists)
+    eventually(lambda: recorded_starts(tmp_path / ".mprun"))
     (engine,) = json.loads(mprun("tree", "--json", cwd=tmp_path).stdout)["processes"]
     (launcher,) = engine["children"]
     (task,) = launcher["children"]

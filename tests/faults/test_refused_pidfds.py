@@ -10,7 +10,7 @@ import signal
 import pytest
 from support import seccomp
 from support.crash_targets import write_crash_job
-from support.runs import START_METHODS, alive, eventually, finish, mprun, read_events, start, write
+from support.runs import START_METHODS, alive, events_so_far, eventually, finish, mprun, start, write
 from support.untried import without_calls
 
 from mprun.linux import procfs
@@ -232,8 +232,7 @@ def test_a_second_ctrl_c_kills(tmp_path, refusing):
     engine = start("job.yaml", "-q", cwd=tmp_path, **refusing)
     pids = noted(tmp_path)
     engine.send_signal(signal.SIGINT)
-    record = next((tmp_path / ".mprun" / "runs").iterdir()) / "events.jsonl"
-    eventually(lambda: any(event["event"] == "task_stopping" for event in read_events(record)))
+    eventually(lambda: any(e["event"] == "task_stopping" for e in events_so_far(tmp_path / ".mprun")))
     engine.send_signal(signal.SIGINT)
     engine.communicate()
     assert engine.returncode == 130
