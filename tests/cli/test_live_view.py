@@ -13,8 +13,8 @@ WORK = """
     import os, sys, time
 
     def until(path):
-        while not os.path.exists(path):
-            time.sleep(0.02)
+        # In one line, so that its stack is the same wherever it is.
+        while not os.path.exists(path): time.sleep(0.02)
 
     def crunch(number):
         print(f"reading part {number}", flush=True)
@@ -96,7 +96,8 @@ def test_a_run_is_shown_and_the_view_is_gone_at_its_end(desk, columns, rows):
 
 def test_enter_leaves_the_counts_and_t_says_what_each_task_is_doing(desk):
     put(desk, WAITING)
-    with Screen(desk, 100) as screen:
+    # A stack has a path.
+    with Screen(desk, 200) as screen:
         screen.run("job.yaml --progress live")
         screen.wait_for(lambda: screen.shows("0/1  1 running", "  reading part 7"))
         screen.type("\n")
@@ -117,7 +118,7 @@ def test_enter_leaves_the_counts_and_t_says_what_each_task_is_doing(desk):
 
 def test_stacks_can_be_asked_for_twice_and_of_several_tasks(desk):
     put(desk, JOB)
-    with Screen(desk, 100, 200) as screen:
+    with Screen(desk, 200, 200) as screen:
         screen.run("job.yaml --progress live")
         screen.wait_for("1 retrying")
         for count in (5, 10):

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from support.records import FINISHED, STAMP, STARTED, read, record
-from support.runs import finish, mprun, start, survivors, write
+from support.runs import eventually, finish, mprun, recorded_starts, start, survivors, write
 
 from mprun.jobfile.schema.job_schema import schema_text
 
@@ -39,7 +39,6 @@ WORK = """
             time.sleep(0.005)
 
     def sleep_until_killed():
-        open("sleeping", "w").close()
         time.sleep(60)
     """
 JOB = """
@@ -352,8 +351,7 @@ def test_record_cannot_name_files_outside_the_run(desk, tmp_path):
 def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
     write(desk, job="tasks:\n  - {name: s, target: work:sleep_until_killed}")
     process = start("job.yaml", cwd=desk)
-    while not (desk / "sleeping").exists():
-        assert process.poll() is None
+    eventually(lambda: recorded_starts(desk / ".mprun"))
     running = read(desk, "show")
     assert running.stdout.endswith("running: s\n")
     process.kill()
@@ -362,8 +360,8 @@ def test_a_run_whose_engine_was_killed_is_shown_as_interrupted(desk):
     shown = read(desk, "show")
     assert (shown.code, shown.stderr) == (0, "")
     assert UNSEEN.search(shown.stdout)
-    while survivors(run.events):
-        pass  # the launcher kills what runs when it reads the end of the socket; the test's limit bounds it
+    # The launcher kills what runs when it reads the end of the socket.
+    eventually(lambda: not survivors(run.events))
 
 
 # -- the state directory

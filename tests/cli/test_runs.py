@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.records import FINISHED, STARTED, ended, read, record
-from support.runs import TIMEOUT, eventually, finish, mprun, start, write
+from support.runs import TIMEOUT, eventually, finish, mprun, recorded_starts, start, write
 from support.terminal import on_terminal
 from support.timing import quick
 
@@ -23,7 +23,6 @@ WORK = """
         raise ValueError("no")
 
     def wait():
-        open("waiting", "w").close()
         while not os.path.exists("go"):
             time.sleep(0.005)
     """
@@ -56,9 +55,9 @@ def test_runs_are_listed_newest_first(tmp_path):
     head, first, second = shown.splitlines()
     assert head.split() == ["RUN", "JOB", "STARTED", "DURATION", "OUTCOME", "EXIT", "TASKS"]
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(rf"{good['run']}  job_good  {when} +\d\.\d\ds  succeeded +0  1 succeeded", first)
+    assert re.fullmatch(rf"{good['run']}  job_good  {when} +\d+\.\d+s  succeeded +0  1 succeeded", first)
     assert re.fullmatch(
-        rf"{bad['run']}  job +{when} +\d\.\d\ds  failed +1  1 succeeded, 1 failed", second.strip()
+        rf"{bad['run']}  job +{when} +\d+\.\d+s  failed +1  1 succeeded, 1 failed", second.strip()
     )
     assert [run["run"] for run in as_json(tmp_path, "-n", "1")] == [good["run"]]
     assert [run["run"] for run in as_json(tmp_path, "--failed")] == [bad["run"]]
@@ -104,11 +103,11 @@ def test_a_thousand_runs_are_listed_at_once(tmp_path):
 def test_an_active_run_is_running_and_a_killed_one_is_interrupted(tmp_path):
     write(tmp_path, work=WORK, job="tasks: [{name: w, target: 'work:wait'}]")
     process = start("-q", "job.yaml", cwd=tmp_path)
-    eventually(lambda: (tmp_path / "waiting").exists())
+    eventually(lambda: recorded_starts(tmp_path / ".mprun"))
     (value,) = as_json(tmp_path)
     assert (value["outcome"], value["exit_code"], value["counts"]) == ("running", None, {"running": 1})
     assert value["duration"] > 0
-    assert re.search(r"  \d\.\d\ds  running +-  1 running$", read(tmp_path, "runs")[1], re.MULTILINE)
+    assert re.search(r"  \d+\.\d+s  running +-  1 running$", read(tmp_path, "runs")[1], re.MULTILINE)
     assert as_json(tmp_path, "--failed") == []
     assert read(tmp_path, "runs", "--prune", "0s")[:2] == (0, "removed 0 runs, 0B\n")
     process.kill()
@@ -116,7 +115,7 @@ def test_an_active_run_is_running_and_a_killed_one_is_interrupted(tmp_path):
     (value,) = as_json(tmp_path, "--failed")
     assert (value["outcome"], value["counts"]) == ("interrupted", {"unknown": 1})
     assert (value["exit_code"], value["ended"]) == (None, None)
-    unseen = r" >\d\.\d\ds  interrupted: mprun itself was killed +\?  1 unknown$"
+    unseen = r" >\d+\.\d+s  interrupted: mprun itself was killed +\?  1 unknown$"
     assert re.search(unseen, read(tmp_path, "runs")[1], re.MULTILINE)
     assert read(tmp_path, "runs", "--prune", "0s")[1].startswith("removed 1 run, ")
     assert ids(tmp_path) == []

@@ -39,11 +39,12 @@ def begin(directory, method, surroundings):
                 open("there", "w").close()
                 signal.pause()
         """,
-        job="""\
+        # A new Python may take its time to come to the target.
+        job=f"""\
             tasks:
-            - {name: leave, target: 'work:leave'}
-            - {name: stay, target: 'work:stay'}
-            - {name: hang, target: 'work:stay', timeout: 2s}
+            - {{name: leave, target: 'work:leave'}}
+            - {{name: stay, target: 'work:stay'}}
+            - {{name: hang, target: 'work:stay', timeout: {"2s" if method == "fork" else "5s"}}}
         """,
     )
     return start("job.yaml", "--start-method", method, cwd=directory, preexec_fn=surroundings)
@@ -56,7 +57,7 @@ def check(directory, engine):
         record = "".join(path.read_text() for path in state_dir.glob("runs/*/events.jsonl"))
         return "timed_out" in record and record.count('"task_exited"') == 2
 
-    eventually(have_ended)
+    eventually(have_ended, 20)
     eventually((directory / "there").exists)
     engine.send_signal(signal.SIGTERM)
     run = finish(engine, state_dir)

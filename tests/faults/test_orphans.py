@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -350,23 +351,32 @@ int main(int argc, char **argv) {
 """
 
 
+# Another one runs these tests at the same time.
+CHAIN_NAME = f"chain-{os.getpid()}"
+
+
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """A program that starts chains of processes: each forks, starts a session, and ends."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
     directory = tmp_path_factory.mktemp("chain")
     (directory / "chain.c").write_text(CHAIN)
-    try:
-        subprocess.run(["cc", "-O1", "-o", "mprunchain", "chain.c"], cwd=directory, check=True)
-    except FileNotFoundError:
-        pytest.skip("no C compiler")
-    yield directory / "mprunchain"
+    subprocess.run(["cc", "-O1", "-o", CHAIN_NAME, "chain.c"], cwd=directory, check=True)
+    yield directory / CHAIN_NAME
     for process in chained():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
 def chained():
-    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "mprunchain"]
+    everyone = psutil.process_iter(["name", "status"])
+    return [process for process in everyone if process.info["name"] == CHAIN_NAME]
+
+
+def left():
+    """Those that are alive; process 1 may take its time to reap what has ended after its parent."""
+    return [process for process in chained() if process.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture
@@ -391,7 +401,7 @@ def test_chains_of_forks_end_with_their_task(tmp_path, chain, busy, count):
         """,
     )
     assert run.outcome("it") == "timed_out", run.stderr
-    assert chained() == []
+    assert left() == []
     assert run.outcome("other") == "succeeded"
 
 
@@ -402,7 +412,7 @@ def test_chains_of_forks_end_with_a_killed_engine(tmp_path, chain, busy):
     eventually(lambda: len(chained()) > 2)
     engine.kill()
     engine.communicate()
-    eventually(lambda: not chained())
+    eventually(lambda: not left())
 
 
 def test_chains_of_forks_end_with_a_killed_launcher(tmp_path, chain, busy):
@@ -414,7 +424,7 @@ def test_chains_of_forks_end_with_a_killed_launcher(tmp_path, chain, busy):
     launcher.send_signal(signal.SIGKILL)
     run = finish(engine, tmp_path / ".mprun")
     assert run.code == 3
-    assert chained() == []
+    assert left() == []
 
 
 # ---- tracers
@@ -463,12 +473,11 @@ def test_a_task_that_a_tracer_from_outside_holds_at_its_exit_is_given_up(tmp_pat
             ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)
             pathlib.Path("pid.new").write_text(str(os.getpid()))
             os.rename("pid.new", "pid")
-            while not os.path.exists("traced"):
-                time.sleep(0.01)
+            time.sleep(100)
     """
     job = """\
         tasks:
-          - {name: it, target: "held:wait", timeout: 3s, stop: {grace: 0s}}
+          - {name: it, target: "held:wait", stop: {grace: 0s}}
           - {name: next, command: "true", depends_on: {it: finished}}
     """
     write(tmp_path, held=work, job=job)
@@ -476,6 +485,8 @@ def test_a_task_that_a_tracer_from_outside_holds_at_its_exit_is_given_up(tmp_pat
     pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
     tracer = subprocess.Popen([sys.executable, "-c", FOREIGN_TRACER, str(pid)], cwd=tmp_path)
     try:
+        eventually((tmp_path / "traced").exists)
+        mprun("stop", "it", cwd=tmp_path)
         run = finish(engine, tmp_path / ".mprun")
         assert tracer.poll() is None
     finally:

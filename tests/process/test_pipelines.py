@@ -1300,7 +1300,7 @@ def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
             command: "exit 3"
             daemon: true
             restart: on-failure
-            ready: {{file: nowhere, timeout: 100ms, interval: 10ms}}
+            ready: {{file: nowhere, timeout: 1s, interval: 10ms}}
           - {{name: asks dies, target: "work:echo", depends_on: {{dies: ready}}}}
           - {{name: asks gone, target: "work:echo", depends_on: {{gone: ready}}}}
         """,
