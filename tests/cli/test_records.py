@@ -311,6 +311,7 @@ def test_empty_record_is_shown(desk):
     assert json.loads(as_json.stdout) == {
         "outcome": "interrupted",
         "run": None,
+        "host_changes": [],
         "tasks": [],
         "finished": None,
         "not_shown": None,
