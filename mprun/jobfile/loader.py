@@ -199,7 +199,7 @@ class JobLoader:
             from mprun.jobfile.recipe_counts import refuse_too_many_of
 
             refuse_too_many_of(document, self)
-        chain = ((os.path.realpath(path), path),)
+        chain = ((os.path.realpath(path), document),)
         tasks = tuple(self.expand_tasks(document, scope, Inherited(env={}, job_env={}), chain))
         raw = {key: node for key, node in root.items() if key != "tasks"}
         # Nothing may hold the tree when it is forgotten.
@@ -368,21 +368,21 @@ class JobLoader:
 
             self._warnings += shell_stops(document)
 
-    def path_of(self, name: str) -> str:
+    def path_of(self, name: str, users: Sequence[Document] = ()) -> str:
         """The path of a file in a package, `package:file`; any other name is a path, and stays.
 
+        `users` are the files that use one another, from the job's to the one with this name.
         Raises PackageFileError.
         """
         if ":" not in name:
             return name
         # Few jobs use a package.
-        from mprun.jobfile.packages import PackageFiles, names_package
+        from mprun.jobfile.packages import PackageFiles, folders_of, names_package
 
         if not names_package(name):
             return name
         self._package_files = self._package_files or PackageFiles()
-        folders = (*self._pythonpath, *(places[-1] for places in self._places.values()))
-        return self._package_files.path(name, folders, self._restrict)
+        return self._package_files.path(name, folders_of(users), self._restrict)
 
     def checked_document(self, path: str) -> Document:
         """A file that conforms to the schema and has passed the checks of one file.
@@ -497,7 +497,7 @@ class JobLoader:
         document: Document,
         file_scope: FileScope,
         inherited: Inherited,
-        chain: tuple[tuple[str, str], ...],
+        chain: tuple[tuple[str, Document], ...],
     ) -> list[Instance]:
         """The tasks of a resolved file, with its matrices, lists and recipes expanded.
 
@@ -508,7 +508,7 @@ class JobLoader:
             # Few files have some, or refer to some.
             from mprun.jobfile.recipe_outputs import RecipeOutputs
 
-            found = RecipeOutputs(document, inherited.prefix, self, self._errors)
+            found = RecipeOutputs(chain, inherited.prefix, self, self._errors)
             self._outputs += found.declared()
             outputs = found.replaced
         context = FileContext(
@@ -523,7 +523,7 @@ class JobLoader:
         )
         if len(chain) > 1:
             # A recipe inside a recipe has the variables of both.
-            env = {**self._recipe_env.get(chain[-2][1], {}), **file_scope.env}
+            env = {**self._recipe_env.get(chain[-2][1].source.path, {}), **file_scope.env}
             env = {name: text for name, text in env.items() if name not in inherited.env}
             self._recipe_env.setdefault(document.source.path, {}).update(env)
         root: Any = document.root

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote, suggest
 from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
+from mprun.jobfile.task_builder import absolute, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
+
+    from mprun.jobfile.syntax.document import Document
 
 # Different files of packages that one job may use: to look for a package reads several directories.
 MAX_FILES = 500
@@ -47,6 +50,19 @@ class Package(Frozen):
     is_regular: bool
 
 
+def folders_of(users: Sequence[Document]) -> list[str]:
+    """The directories where files that use one another look for packages before all others.
+
+    These are every `pythonpath`, then the directories of the files, in their order.
+    """
+    folders = [os.path.dirname(os.path.abspath(user.source.path)) for user in users]
+    entries: list[str] = []
+    for folder, user in zip(folders, users, strict=True):
+        root: Any = user.root
+        entries += (absolute(folder, entry) for entry in listed(root.get("pythonpath")))
+    return list(dict.fromkeys((*entries, *folders)))
+
+
 def names_package(name: str) -> bool:
     """Whether a name is that of a file in a package, `package:file`, and not a path.
 
@@ -60,7 +76,8 @@ class PackageFiles:
     """Finds the files of packages for one job, each once."""
 
     def __init__(self) -> None:
-        self._found: dict[str, str | PackageFileError] = {}
+        # By the name, and the directories that were searched before the others.
+        self._found: dict[tuple[str, tuple[str, ...]], str | PackageFileError] = {}
         # The directories of the packages of what was found, with the names of the packages.
         self._directories: dict[str, str] = {}
 
@@ -72,16 +89,17 @@ class PackageFiles:
         job must be below, None for any; the directory of an installed package is added to them.
         Raises PackageFileError.
         """
-        if name not in self._found:
+        key = (name, tuple(folders))
+        if key not in self._found:
             if len(self._found) >= MAX_FILES:
                 message = f"too many different files of packages (limit: {MAX_FILES})"
                 raise PackageFileError(message, "split the job")
             try:
-                directory, self._found[name] = _path_of(name, folders, allowed)
+                directory, self._found[key] = _path_of(name, folders, allowed)
                 self._directories.setdefault(directory, name.partition(":")[0])
             except PackageFileError as error:
-                self._found[name] = error
-        found = self._found[name]
+                self._found[key] = error
+        found = self._found[key]
         if isinstance(found, PackageFileError):
             raise found
         return found

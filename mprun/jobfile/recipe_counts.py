@@ -8,6 +8,7 @@ from mprun.errors import MAX_TASKS, JobFileError, TooManyTasks, UsageError
 from mprun.jobfile.budget import MAX_RECIPE_DEPTH, MAX_USES
 from mprun.jobfile.dependencies import MAX_DEPENDENCIES
 from mprun.jobfile.expansion import least_counts, too_many
+from mprun.jobfile.packages import names_package
 from mprun.jobfile.recipes import recipe_path
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ def refuse_too_many_of(document: Document, loader: FileLoader) -> None:
         if len(within) > MAX_RECIPE_DEPTH:
             # Refused when it is expanded, too.
             return 1, 0, 0
+        if user is not document and names_package(name):
+            # The params of a recipe may decide where its packages are looked for.
+            return 1, 0, 0
         within.append(name)
         try:
-            path = recipe_path(loader, user, name)
+            path = recipe_path(loader, [user], name)
             return count(path, loader.checked_document(path))
         except (UsageError, JobFileError):
             # Reported when the recipe is expanded, at the task that uses it.

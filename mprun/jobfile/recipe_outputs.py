@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic, quote, suggest
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.budget import MAX_RECIPE_DEPTH
+from mprun.jobfile.packages import names_package
 from mprun.jobfile.recipes import recipe_path
 from mprun.jobfile.references import Reference, ReferenceProblem, parse, reference_diagnostic
 from mprun.jobfile.resolution import resolve
 from mprun.jobfile.syntax.document import span_of_mark
-from mprun.jobfile.task_builder import merged
+from mprun.jobfile.task_builder import listed, merged
 from mprun.jobfile.task_checks import task_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mprun.jobfile.names import NameIndex
     from mprun.jobfile.recipes import FileLoader
@@ -32,18 +33,20 @@ MAX_DIAGNOSTICS = 100
 class RecipeOutputs:
     """Finds the outputs of the recipes that one file uses, and of those that these use.
 
-    `prefix` goes before the names of the file's tasks, `loader` reads the recipes. What is
-    wrong with a reference is added to `errors`, and the reference stays as it is.
+    The file is the last of `chain` (see `FileContext`). `prefix` goes before the names of its tasks,
+    `loader` reads the recipes. What is wrong with a reference is added to `errors`, and the reference
+    stays as it is.
     """
 
     def __init__(
         self,
-        document: Document,
+        chain: Sequence[tuple[str, Document]],
         prefix: str,
         loader: FileLoader,
         errors: list[Diagnostic],
     ) -> None:
-        self._document = document
+        self._document = chain[-1][1]
+        self._users = tuple(document for _, document in chain)
         self._prefix = prefix
         self._loader = loader
         self._errors = errors
@@ -79,7 +82,7 @@ class RecipeOutputs:
     def _find(self, reference: Reference) -> Reference | None:
         """The result that an output is; None if there is none, which is an error here or elsewhere."""
         try:
-            return self._result(self._document, self._prefix, reference, 0)
+            return self._result(self._users, self._prefix, reference, 0)
         except ReferenceProblem as error:
             self._errors.append(reference_diagnostic(self._document, (), error))
             if len(self._errors) >= MAX_DIAGNOSTICS:
@@ -89,16 +92,18 @@ class RecipeOutputs:
             pass
         return None
 
-    def _result(self, document: Document, prefix: str, reference: Reference, depth: int) -> Reference | None:
+    def _result(
+        self, users: tuple[Document, ...], prefix: str, reference: Reference, depth: int
+    ) -> Reference | None:
         if depth > MAX_RECIPE_DEPTH:
             # A recipe that uses itself is reported where it is expanded.
             return None
-        recipe: Document | None = document
         for step in reference.name[len(prefix) :].split("/"):
-            if recipe is not None:
-                recipe = self._recipe(recipe, step, reference)
-        if recipe is None:
-            return None
+            recipe = self._recipe(users, step, reference)
+            if recipe is None:
+                return None
+            users = (*users, recipe)
+        recipe = users[-1]
         root: Any = recipe.root
         outputs = root.get("outputs") or {}
         output, *rest = reference.path
@@ -107,14 +112,14 @@ class RecipeOutputs:
         found = _declared(recipe, outputs, output, f"{reference.name}/")
         if found.root == "outputs":
             found = found.replace(text=reference.text, source=reference.source, mark=reference.mark)
-            inner = self._result(recipe, f"{reference.name}/", found, depth + 1)
+            inner = self._result(users, f"{reference.name}/", found, depth + 1)
             if inner is None:
                 return None
             found = inner
         return found.replace(path=(*found.path, *rest))
 
-    def _recipe(self, document: Document, step: str, reference: Reference) -> Document | None:
-        """The recipe that a task of a file uses; None if it is not known without a param.
+    def _recipe(self, users: Sequence[Document], step: str, reference: Reference) -> Document | None:
+        """The recipe that a task of the last of some files uses; None if it is not known without a param.
 
         `step` is the name of the task, or of an instance of it.
         """
@@ -122,6 +127,7 @@ class RecipeOutputs:
             # What an output refers to may be a part of a result, which a list of results does not have.
             message = f"`{reference}`: a pattern has no outputs"
             raise ReferenceProblem(message, reference, help="name one task")
+        document = users[-1]
         name, bracket, _ = step.partition("[")
         number = self._number(document, name)
         if number is None:
@@ -133,7 +139,7 @@ class RecipeOutputs:
             if "target" not in keys and "command" not in keys:
                 return None
             message = f"{quote(name)} has no outputs to refer to, because it does not use a recipe"
-            help = f"write `${{tasks.{name[:60]}.result}}`"
+            help = f"write `${{tasks.{reference.name[len(self._prefix) :][:60]}.result}}`"
             raise ReferenceProblem(message, reference, help=help)
         kind = next((key for key in ("matrix", "foreach") if key in keys), "")
         if kind and not bracket:
@@ -142,11 +148,17 @@ class RecipeOutputs:
             shown, output = name[:60], reference.path[0][:60]
             help = f"name one of them: `${{tasks.{shown}[{selected}].outputs.{output}}}`"
             raise ReferenceProblem(message, reference, help=help)
-        if document is not self._document and "${" in keys["uses"]:
+        if document is not self._document and self._needs_params(users, keys["uses"]):
             message = f"`{reference}` leads to the recipe `{keys['uses']}`, which is not known here"
             help = f"name the task in place of the output: `${{tasks.{reference.name[:60]}/TASK.result}}`"
             raise ReferenceProblem(message, reference, help=help)
-        return self._loader.checked_document(recipe_path(self._loader, document, keys["uses"]))
+        return self._loader.checked_document(recipe_path(self._loader, users, keys["uses"]))
+
+    def _needs_params(self, users: Sequence[Document], name: str) -> bool:
+        """Whether the params of a file below this one decide which recipe a name in it means."""
+        below: list[Any] = [document.root for document in users[len(self._users) :]]
+        entries = [entry for root in below for entry in listed(root.get("pythonpath"))]
+        return "${" in name or (names_package(name) and any("${" in entry for entry in entries))
 
     def _number(self, document: Document, name: str) -> int | None:
         numbers = self._numbers.get(document.source.path)

@@ -16,7 +16,7 @@ from mprun.jobfile.syntax.scalars import kind_of
 from mprun.jobfile.task_builder import FileContext, Inherited, mark_of_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Protocol
 
     from mprun.jobfile.budget import Budget
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
         def checked_document(self, path: str) -> Document: ...
 
-        def path_of(self, name: str) -> str: ...
+        def path_of(self, name: str, users: Sequence[Document]) -> str: ...
 
         def budget_for(self, document: Document) -> Budget: ...
 
@@ -50,19 +50,21 @@ if TYPE_CHECKING:
             document: Document,
             file_scope: FileScope,
             inherited: Inherited,
-            chain: tuple[tuple[str, str], ...],
+            chain: tuple[tuple[str, Document], ...],
         ) -> list[Instance]: ...
 
 
-def recipe_path(loader: FileLoader, user: Document, name: str) -> str:
+def recipe_path(loader: FileLoader, users: Sequence[Document], name: str) -> str:
     """The path of a recipe: in a package (`package:file`), or relative to the file that uses it.
 
+    That is the last of `users`, the files that use one another, the job's first.
     Raises UsageError if it has a NUL, and PackageFileError.
     """
     if "\0" in name:
         raise UsageError("`uses` must not contain a NUL character")
     # The path of a file in a package is absolute.
-    return os.path.normpath(os.path.join(os.path.dirname(user.source.path), loader.path_of(name)))
+    folder = os.path.dirname(users[-1].source.path)
+    return os.path.normpath(os.path.join(folder, loader.path_of(name, users)))
 
 
 def expand_recipe(
@@ -79,9 +81,9 @@ def expand_recipe(
         help = f"move the `{key}` into the recipe"
         raise JobFileError([locate.task_diagnostic(task, (key,), message, help)])
     try:
-        path = recipe_path(loader, context.document, keys["uses"])
-        chain = (*context.chain, (os.path.realpath(path), path))
-        _refuse_cycle(task, chain)
+        path = recipe_path(loader, [document for _, document in context.chain], keys["uses"])
+        real = os.path.realpath(path)
+        _refuse_cycle(task, context.chain, real, path)
         document = loader.checked_document(path)
     except JobFileError:
         raise
@@ -92,20 +94,20 @@ def expand_recipe(
     tasks: Any = document.root
     characters = len(document.source.lines.text)
     budget = loader.budget_for(document)
-    budget.spend_use(characters, len(tasks["tasks"]), len(chain))
+    budget.spend_use(characters, len(tasks["tasks"]), len(context.chain) + 1)
     inputs, closures = _inputs(context, instance, keys, budget)
     _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
     scope, document = loader.resolve_file(
         document, inputs, context.scope.env, closures=closures, used_by=task.origin
     )
+    chain = (*context.chain, (real, document))
     return loader.expand_tasks(document, scope, _inherited(context, instance, keys, document), chain)
 
 
-def _refuse_cycle(task: Task, chain: tuple[tuple[str, str], ...]) -> None:
-    (*users, (real, _)) = chain
+def _refuse_cycle(task: Task, users: Sequence[tuple[str, Document]], real: str, path: str) -> None:
     if any(real == other for other, _ in users):
         repeated = next(number for number, (other, _) in enumerate(users) if other == real)
-        shown = [quote(path) for _, path in chain[repeated:]]
+        shown = [quote(one) for one in (*(user.source.path for _, user in users[repeated:]), path)]
         message, help = f"recipe cycle: {' -> '.join(shown)}", "remove one of these `uses`"
         if len(shown) == 2:
             message, help = f"recipe {shown[0]} uses itself", "remove this `uses`"

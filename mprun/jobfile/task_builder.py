@@ -66,8 +66,8 @@ class FileContext(Frozen):
 
     `env` has the job's variables, `has_references` whether any string may have one. `unknown`
     is whether params are missing that decide which tasks there are. `chain` are the files
-    that use one another, from the job's to this one: real paths, and paths as given. `outputs` puts
-    results in place of outputs in a compiled tree; None if the file refers to none.
+    that use one another, from the job's to this one, each after its real path. `outputs` puts results
+    in place of outputs in a compiled tree; None if the file refers to none.
     """
 
     document: Document
@@ -76,7 +76,7 @@ class FileContext(Frozen):
     env: dict[str, Any]
     has_references: bool
     unknown: bool = False
-    chain: tuple[tuple[str, str], ...] = ()
+    chain: tuple[tuple[str, Document], ...] = ()
     outputs: Callable[[Any], Any] | None = None
 
     def compiled(self, node: Any, mark: int = 0) -> Any:

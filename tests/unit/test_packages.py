@@ -2,10 +2,12 @@
 
 import os
 import sys
+import textwrap
 import zipfile
 from importlib.machinery import ModuleSpec
 
 import pytest
+from support.desk import Desk
 
 from mprun.jobfile.packages import MAX_FILES, PackageFileError, PackageFiles, names_package
 
@@ -201,3 +203,49 @@ def test_a_working_directory_that_is_gone_holds_no_package(lib, tmp_path):
     put(lib, "acme/__init__.py", "acme/etl.yaml")
     os.rmdir(tmp_path / "here")
     assert find("acme:etl.yaml") == f"{lib}/acme/etl.yaml"
+
+
+def test_what_one_directory_lacks_another_may_have(lib, tmp_path):
+    put(tmp_path, "one/acme/__init__.py", "one/acme/a.yaml", "two/acme/__init__.py", "two/acme/a.yaml")
+    files = PackageFiles()
+    with pytest.raises(PackageFileError, match="not found"):
+        files.path("acme:a.yaml", [])
+    for folder in ("one", "two"):
+        assert files.path("acme:a.yaml", [f"{tmp_path}/{folder}"]) == f"{tmp_path}/{folder}/acme/a.yaml"
+
+
+NESTED = """
+    pythonpath: vend
+    outputs: {t: "${tasks.i.outputs.t}"}
+    tasks: [{name: i, uses: "acme:etl.yaml"}]
+    """
+VENDORED = 'outputs: {t: "${tasks.vendored.result}"}\ntasks: [{name: vendored, command: x, capture: text}]\n'
+INSTALLED = VENDORED.replace("vendored", "installed")
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_a_nested_recipe_looks_for_packages_where_it_says_however_it_is_used(lib, tmp_path, is_installed):
+    if is_installed:
+        put(lib, "acme/__init__.py", "acme/etl.yaml", text=INSTALLED)
+    put(tmp_path, "sub/vend/acme/__init__.py", "sub/vend/acme/etl.yaml", text=VENDORED)
+    put(tmp_path, "sub/r.yaml", text=textwrap.dedent(NESTED))
+    desk = Desk(tmp_path)
+    use = '{name: y, command: [echo, "${tasks.r.outputs.t}"]}'
+    for tasks, name in (
+        ("{name: r, uses: sub/r.yaml}", "r/i/vendored"),
+        (f"{use}, {{name: r, uses: sub/r.yaml}}", "r/i/vendored"),
+        ("{name: r, uses: sub/r.yaml}, {name: s, uses: sub/r.yaml}", "s/i/vendored"),
+    ):
+        assert name in desk.needs(job=f"tasks: [{tasks}]")
+
+
+def test_where_a_recipe_looks_for_packages_may_be_known_only_with_its_params(lib, tmp_path):
+    put(tmp_path, "sub/vend/acme/__init__.py", "sub/vend/acme/etl.yaml", text=VENDORED)
+    by_param = 'params: {where: {type: string}}\n    pythonpath: "${params.where}"'
+    nested = NESTED.replace("pythonpath: vend", by_param)
+    put(tmp_path, "sub/r.yaml", text=textwrap.dedent(nested))
+    use = "{name: r, uses: sub/r.yaml, with: {where: vend}}"
+    desk = Desk(tmp_path)
+    assert "r/i/vendored" in desk.needs(job=f"tasks: [{use}]")
+    (found,) = desk.diagnostics(job=f'tasks: [{use}, {{command: "x ${{tasks.r.outputs.t}}"}}]')
+    assert "leads to the recipe `acme:etl.yaml`, which is not known here" in found
