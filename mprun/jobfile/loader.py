@@ -135,6 +135,8 @@ class JobLoader:
         self._failed: list[str] = []
         # Whether one of them uses a recipe, which may have tokens of its own.
         self._lacks_recipe = False
+        # The references to outputs that led nowhere: errors, if nothing else is wrong.
+        self._unknown: list[Diagnostic] = []
         # The results that recipes and the job name as their outputs.
         self._outputs: list[Reference] = []
         # The names of tasks whose list is empty, so that they stand for no task.
@@ -221,6 +223,7 @@ class JobLoader:
                 self._errors += job_checks.join_diagnostics(job, names)
             if not self._lacks_recipe:
                 self._errors += job_checks.token_diagnostics(job)
+            self._errors += () if self._errors else self._unknown
         if self._errors:
             raise JobFileError([])
         return job
@@ -508,7 +511,7 @@ class JobLoader:
             # Few files have some, or refer to some.
             from mprun.jobfile.recipe_outputs import RecipeOutputs
 
-            found = RecipeOutputs(chain, inherited.prefix, self, self._errors)
+            found = RecipeOutputs(chain, inherited.prefix, self, self._errors, self._unknown)
             self._outputs += found.declared()
             outputs = found.replaced
         context = FileContext(

@@ -35,7 +35,7 @@ class RecipeOutputs:
 
     The file is the last of `chain` (see `FileContext`). `prefix` goes before the names of its tasks,
     `loader` reads the recipes. What is wrong with a reference is added to `errors`, and the reference
-    stays as it is.
+    stays as it is; to `unknown`, if it follows from what is reported elsewhere, should that be so.
     """
 
     def __init__(
@@ -44,12 +44,14 @@ class RecipeOutputs:
         prefix: str,
         loader: FileLoader,
         errors: list[Diagnostic],
+        unknown: list[Diagnostic],
     ) -> None:
         self._document = chain[-1][1]
         self._users = tuple(document for _, document in chain)
         self._prefix = prefix
         self._loader = loader
         self._errors = errors
+        self._unknown = unknown
         # What each reference means; instances have the same ones.
         self._found: dict[Reference, Reference | None] = {}
         # The numbers of the tasks of a document by name, by its path.
@@ -81,16 +83,24 @@ class RecipeOutputs:
 
     def _find(self, reference: Reference) -> Reference | None:
         """The result that an output is; None if there is none, which is an error here or elsewhere."""
+        message = f"the recipe that `{reference}` leads to is not known"
         try:
-            return self._result(self._users, self._prefix, reference, 0)
+            found = self._result(self._users, self._prefix, reference, 0)
         except ReferenceProblem as error:
             self._errors.append(reference_diagnostic(self._document, (), error))
             if len(self._errors) >= MAX_DIAGNOSTICS:
                 raise JobFileError([]) from None
-        except (JobFileError, UsageError):
-            # Reported at the task that uses the recipe.
-            pass
-        return None
+            return None
+        except (JobFileError, UsageError) as error:
+            # Reported at the task that uses the recipe, unless that stands for no task.
+            why = error.diagnostics[:1] if isinstance(error, JobFileError) else [error]
+            message += "".join(f": {getattr(one, 'message', one)}" for one in why)
+            found = None
+        if found is None and len(self._unknown) < MAX_DIAGNOSTICS:
+            self._unknown.append(
+                reference_diagnostic(self._document, (), ReferenceProblem(message, reference))
+            )
+        return found
 
     def _result(
         self, users: tuple[Document, ...], prefix: str, reference: Reference, depth: int

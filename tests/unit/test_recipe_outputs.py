@@ -6,6 +6,7 @@ import pytest
 from support.desk import Desk, views
 from support.timing import quick
 
+from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.references import parse, references
 
@@ -323,3 +324,44 @@ def test_the_plan_shows_what_is_written(desk):
         """,
     )
     assert "${tasks.jan.outputs.total}" in views(job)
+
+
+@pytest.mark.parametrize(
+    ("uses", "why"),
+    [
+        ("nope:etl.yaml", ": package `nope` not found"),
+        ("nowhere.yaml", ": "),
+        ("wrong.yaml", ": "),
+        ("loop.yaml", ""),
+    ],
+)
+def test_an_output_of_a_recipe_that_is_used_no_times_is_not_left_as_a_text(desk, uses, why):
+    (found,) = desk.diagnostics(
+        wrong="tasks: [{name: a}]",
+        loop="""
+        outputs: {t: "${tasks.m[0].outputs.t}"}
+        tasks: [{name: m, uses: loop.yaml, foreach: []}]
+        """,
+        job=f"""
+        tasks:
+          - {{name: m, uses: "{uses}", foreach: []}}
+          - {{name: y, command: [echo, "${{tasks.m[0].outputs.t}}"]}}
+        """,
+    )
+    assert f"the recipe that `${{tasks.m[0].outputs.t}}` leads to is not known{why}" in found
+    assert found.startswith("4:")
+
+
+@pytest.mark.parametrize("name", ["m/extract", "m"])
+def test_a_task_without_outputs_is_named_as_it_can_be_referred_to(desk, name):
+    desk.write(
+        etl=ETL,
+        job=f"""
+        tasks:
+          - {{name: m, {"uses: etl.yaml" if "/" in name else 'target: "m:f"'}}}
+          - {{name: y, command: [echo, "${{tasks.{name}.outputs.t}}"]}}
+        """,
+    )
+    with pytest.raises(JobFileError) as caught:
+        load_job_file(str(desk.path / "job.yaml"), {}, (), {})
+    assert caught.value.diagnostics[0].help == f"write `${{tasks.{name}.result}}`"
