@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote, suggest
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 # Different files of packages that one job may use: to look for a package reads several directories.
 MAX_FILES = 500
-# Files of a package that are looked at to find names similar to one that is not there.
+# Job files of a package that are listed, and all files and directories that are looked at for them.
 _MAX_LISTED = 1000
+_MAX_VISITED = 10_000
 # Packages with recipes that a help text lists.
 _MAX_SHOWN = 5
 
@@ -78,6 +80,8 @@ class PackageFiles:
     def __init__(self) -> None:
         # By the name, and the directories that were searched before the others.
         self._found: dict[tuple[str, tuple[str, ...]], str | PackageFileError] = {}
+        # The job files of packages that lack one.
+        self._listed: dict[Package, list[str]] = {}
         # The directories of the packages of what was found, with the names of the packages.
         self._directories: dict[str, str] = {}
 
@@ -95,7 +99,7 @@ class PackageFiles:
                 message = f"too many different files of packages (limit: {MAX_FILES})"
                 raise PackageFileError(message, "split the job")
             try:
-                directory, self._found[key] = _path_of(name, folders, allowed)
+                directory, self._found[key] = self._look(name, folders, allowed)
                 self._directories.setdefault(directory, name.partition(":")[0])
             except PackageFileError as error:
                 self._found[key] = error
@@ -112,33 +116,45 @@ class PackageFiles:
                     yield path, f"{package}:{path[len(directory) + 1 :]}"
                     break
 
+    def _look(self, name: str, folders: Sequence[str], allowed: list[str] | None) -> tuple[str, str]:
+        """The directory of the package, and the path of the file. Raises PackageFileError."""
+        package_name, _, file = name.partition(":")
+        if file.startswith("/") or not file or ".." in file.split("/") or "\0" in file:
+            message = f"{quote(name)} must have a path below the package after the colon, not {quote(file)}"
+            raise PackageFileError(message, f"write {quote(f'./{name}')} if it is not a package")
+        try:
+            package = find_package(package_name, [*folders, *_working_directory(), *sys.path], allowed)
+        except PackageFileError as error:
+            if not any(os.path.lexists(os.path.join(folder, name)) for folder in ("", *folders)):
+                raise
+            help = f"write {quote(f'./{name}')} for the file of this name"
+            raise PackageFileError(error.message, help) from None
+        for directory in package.directories:
+            path = os.path.join(directory, os.path.normpath(file))
+            if os.path.lexists(path):
+                _refuse_link_out(name, path, directory)
+                if allowed is not None and package.is_regular and _is_installed(package, directory):
+                    allowed.append(directory)
+                return directory, path
+        message = f"package {quote(package.name)} has no file {quote(file)}"
+        raise PackageFileError(message, self._similar(package, file, allowed))
 
-def _path_of(name: str, folders: Sequence[str], allowed: list[str] | None) -> tuple[str, str]:
-    """The directory of the package, and the path of the file. Raises PackageFileError."""
-    package_name, _, file = name.partition(":")
-    if file.startswith("/") or not file or ".." in file.split("/") or "\0" in file:
-        message = f"{quote(name)} must have a path below the package after the colon, not {quote(file)}"
-        raise PackageFileError(message, f"write {quote(f'./{name}')} if it is not a package")
-    try:
-        package = find_package(package_name, [*folders, *_working_directory(), *sys.path])
-    except PackageFileError as error:
-        if not any(os.path.lexists(os.path.join(folder, name)) for folder in ("", *folders)):
-            raise
-        help = f"write {quote(f'./{name}')} for the file of this name"
-        raise PackageFileError(error.message, help) from None
-    for directory in package.directories:
-        path = os.path.join(directory, os.path.normpath(file))
-        if os.path.lexists(path):
-            _refuse_link_out(name, path, directory)
-            if allowed is not None and package.is_regular and _is_installed(package, directory):
-                allowed.append(directory)
-            return directory, path
-    message = f"package {quote(package.name)} has no file {quote(file)}"
-    help = (
-        suggest(file, list(job_files(package)), "files")
-        or f"its files are in {quote(package.directories[0])}"
-    )
-    raise PackageFileError(message, help)
+    def _similar(self, package: Package, file: str, allowed: list[str] | None) -> str:
+        """The remedy if a package lacks a file; it says nothing about directories that are not allowed."""
+        if not _listable(package.directories, allowed):
+            return ""
+        if package not in self._listed:
+            self._listed[package] = list(job_files(package))
+        where = f"its files are in {quote(package.directories[0])}"
+        return suggest(file, self._listed[package], "files") or where
+
+
+def _listable(directories: Sequence[str], allowed: list[str] | None) -> list[str]:
+    """The directories whose files may be named: those allowed, if not all are, and of Python itself."""
+    if allowed is None:
+        return list(directories)
+    roots = [os.path.join(os.path.realpath(one), "") for one in (*allowed, *sys.path) if one]
+    return [one for one in directories if os.path.join(os.path.realpath(one), "").startswith(tuple(roots))]
 
 
 def _working_directory() -> list[str]:
@@ -166,22 +182,36 @@ def _refuse_link_out(name: str, path: str, directory: str) -> None:
 
 def job_files(package: Package) -> Iterator[str]:
     """The paths in a package of what may be job files, by their names, sorted within each directory."""
-    left = _MAX_LISTED
-    for directory in package.directories:
-        for folder, folders, files in os.walk(directory):
-            folders[:] = sorted(one for one in folders if one != "__pycache__")
-            for file in sorted(files):
-                if left and file.endswith(ENDINGS):
-                    left -= 1
-                    yield os.path.relpath(os.path.join(folder, file), directory)
+    found = (file for directory in package.directories for file in _files_below(directory))
+    yield from islice((file for file in found if file.endswith(ENDINGS)), _MAX_LISTED)
+
+
+def _files_below(directory: str) -> Iterator[str]:
+    """The paths below a directory of the files in it, of a bounded number; no link is followed."""
+    left, pending = _MAX_VISITED, [""]
+    while pending and left > 0:
+        folder = pending.pop()
+        try:
+            with os.scandir(os.path.join(directory, folder)) as entries:
+                # The others of a directory are not even read.
+                some = sorted(islice(entries, left), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        left -= len(some)
+        is_folder = [entry.is_dir(follow_symlinks=False) for entry in some]
+        paths = [os.path.join(folder, entry.name) for entry in some]
+        yield from (path for path, is_one in zip(paths, is_folder, strict=True) if not is_one)
+        inner = (path for path, is_one in zip(paths, is_folder, strict=True) if is_one)
+        pending += sorted((path for path in inner if not path.endswith("__pycache__")), reverse=True)
 
 
 # ---- packages
 
 
-def find_package(name: str, path: Sequence[str]) -> Package:
+def find_package(name: str, path: Sequence[str], allowed: list[str] | None = None) -> Package:
     """A package by its name, whose parts have dots between them; `path` is the import path.
 
+    If not all directories are `allowed`, remedies name no package in another one, unless Python finds it.
     No package is imported, also not those that contain it. Raises PackageFileError.
     """
     entries, is_regular, known = list(path), False, ""
@@ -189,7 +219,7 @@ def find_package(name: str, path: Sequence[str]) -> Package:
         full = f"{known}.{part}" if known else part
         spec = _find_spec(full, entries, is_top=not known)
         if spec is None:
-            raise PackageFileError(*_not_found(full, known, part, entries))
+            raise PackageFileError(*_not_found(full, known, part, _listable(entries, allowed)))
         if spec.submodule_search_locations is None:
             raise PackageFileError(f"{quote(full)} is a module, not a package, so it has no files")
         entries, is_regular, known = list(spec.submodule_search_locations), spec.loader is not None, full
@@ -255,6 +285,7 @@ def _not_found(full: str, parent: str, part: str, entries: Sequence[str]) -> tup
     message = f"package {quote(full)} not found"
     if similar := did_you_mean(part, known):
         return message, similar
-    some = ", ".join(quote(one) for one in recipe_packages()[:_MAX_SHOWN])
+    others = (one for one in recipe_packages() if one != full)
+    some = ", ".join(quote(one) for one in islice(others, _MAX_SHOWN))
     listed = f"; installed packages with recipes: {some}" if some else ""
     return message, f"install it in the environment of mprun, {quote(sys.prefix)}{listed}"

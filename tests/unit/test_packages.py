@@ -9,7 +9,9 @@ from importlib.machinery import ModuleSpec
 import pytest
 from support.desk import Desk
 
+from mprun.jobfile import packages
 from mprun.jobfile.packages import MAX_FILES, PackageFileError, PackageFiles, names_package
+from mprun.jobfile.recipe_packages import recipe_packages
 
 EXITS = "import sys\nsys.exit('imported')\n"
 
@@ -249,3 +251,60 @@ def test_where_a_recipe_looks_for_packages_may_be_known_only_with_its_params(lib
     assert "r/i/vendored" in desk.needs(job=f"tasks: [{use}]")
     (found,) = desk.diagnostics(job=f'tasks: [{use}, {{command: "x ${{tasks.r.outputs.t}}"}}]')
     assert "leads to the recipe `acme:etl.yaml`, which is not known here" in found
+
+
+def test_remedies_name_no_file_outside_of_what_is_allowed(lib, tmp_path):
+    put(tmp_path, "outside/secret/__init__.py", "outside/secret/hidden_plan.yaml")
+    put(lib, "acme/__init__.py", "acme/hidden_plan.yaml")
+    for name, message in (
+        ("secret:hidden_plans.yaml", "package `secret` has no file `hidden_plans.yaml`"),
+        ("secre:x.yaml", "package `secre` not found"),
+        ("secret.inne:x.yaml", "package `secret` has no package `inne`"),
+    ):
+        with pytest.raises(PackageFileError) as caught:
+            find(name, tmp_path / "outside", allowed=[str(tmp_path / "here")])
+        assert caught.value.message == message
+        assert "hidden" not in caught.value.help
+        assert "`secret`" not in caught.value.help
+        assert str(tmp_path / "outside") not in caught.value.help
+    with pytest.raises(PackageFileError) as caught:
+        find("acme:hidden_plans.yaml", allowed=[str(tmp_path / "here")])
+    assert "did you mean `hidden_plan.yaml`" in caught.value.help
+
+
+def test_a_large_package_is_searched_for_similar_names_once_and_up_to_a_limit(lib, monkeypatch):
+    monkeypatch.setattr(packages, "_MAX_VISITED", 50)
+    put(lib, "acme/__init__.py", *(f"acme/{n:03}/x.txt" for n in range(100)), "acme/zz/etl.yaml")
+    looked = []
+    scandir = os.scandir
+    monkeypatch.setattr(packages.os, "scandir", lambda path: looked.append(path) or scandir(path))
+    files = PackageFiles()
+    for number in range(3):
+        with pytest.raises(PackageFileError):
+            files.path(f"acme:etl{number}.yaml", [])
+    assert 1 <= len([path for path in looked if "acme" in str(path)]) <= 50
+
+
+def test_metadata_that_is_damaged_takes_nothing_from_the_others(lib, tmp_path):
+    text = "[mprun.recipes]\nx = acme\nno sign\n= \nlong = " + "a" * 300 + "\n[other]\ny = others\n"
+    put(lib, "acme-1.dist-info/entry_points.txt", text=text)
+    put(lib, "b-1.dist-info/METADATA", "c-1.dist-info/METADATA", "d-1.dist-info/entry_points.txt/x")
+    os.mkfifo(lib / "b-1.dist-info" / "entry_points.txt")
+    with open(lib / "c-1.dist-info" / "entry_points.txt", "w") as file:
+        file.write("[mprun.recipes]\nx = huge\n")
+        file.truncate(2**30)
+    put(lib, "e-1.egg-info/entry_points.txt", text="[ mprun.recipes ]\n; x = no\nx=good.jobs\n")
+    assert {"acme", "good.jobs"} <= set(recipe_packages())
+    assert not {"huge", "others", "no"} & set(recipe_packages())
+    assert refusal("good:x.yaml")[1].endswith("installed packages with recipes: `acme`, `good.jobs`")
+    assert refusal("acme:x.yaml")[1].endswith("installed packages with recipes: `good.jobs`")
+
+
+def test_metadata_is_read_once_for_many_packages_that_are_not_there(lib, monkeypatch):
+    put(lib, "acme-1.dist-info/entry_points.txt", text="[mprun.recipes]\nx = acme\n")
+    listed = []
+    listdir = os.listdir
+    monkeypatch.setattr(packages.os, "listdir", lambda path: listed.append(path) or listdir(path))
+    for number in range(5):
+        refusal(f"nope{number}:x.yaml")
+    assert listed.count(str(lib)) <= 6
