@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Job
 
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 class _Ended(BaseException):
     """A signal came that ends the command; the terminal gets its echo back before it takes effect."""
 

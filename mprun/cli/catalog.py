@@ -15,17 +15,22 @@ from mprun.cli.options import json_option
 from mprun.cli.views.job_params import as_object, in_short
 from mprun.diagnostics import quote, redact_beginning, visible
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile.packages import ENDINGS, find_package, job_files
+from mprun.jobfile.packages import ENDINGS, PackageFileError, find_package, job_files
 from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
 from mprun.jobfile.summary import JobSummary, NotAJobFile, read_summary
-from mprun.reporters.format import pad, truncate, widest
+from mprun.reporters.format import pad, plural, truncate, widest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+# Packages that are looked for, and those named that are not there.
+_MAX_PACKAGES = 1000
+_MAX_MISSING = 10
 # Files that are read, and columns of a description.
 _MAX_FILES = 1000
 _MAX_DESCRIPTION = 72
+# Bytes of a file: a larger one is hardly written by hand, and takes seconds to read.
+_MAX_BYTES = 512 * 1024
 # Characters of the message about a file.
 _MAX_MESSAGE = 200
 # Where a project has its job files, beside those in its root.
@@ -65,12 +70,15 @@ def _names(where: str | None) -> Iterator[str]:
     if where is None:
         for folder in _FOLDERS:
             yield from _in_folder(folder)
-        for package in recipe_packages():
-            yield from _in_package(package, is_declared=True)
+        yield from _in_declared_packages()
     elif os.path.isdir(where):
         yield from _in_folder(where)
     elif is_package_name(where):
-        yield from _in_package(where)
+        try:
+            yield from _in_package(where)
+        except PackageFileError as error:
+            message = f"{quote(where)} is neither a directory nor a package"
+            raise UsageError(f"{message}; {error}") from None
     else:
         raise UsageError(f"{quote(where)} is neither a directory nor a package")
 
@@ -88,14 +96,25 @@ def _in_folder(folder: str) -> Iterator[str]:
             yield f"./{path}" if ":" in path.partition("/")[0] else path
 
 
-def _in_package(name: str, *, is_declared: bool = False) -> Iterator[str]:
-    try:
-        package = find_package(name, [os.curdir, *sys.path])
-    except UsageError as error:
-        if not is_declared:
-            raise
-        note(f"{visible(name)}: {error}")
-        return
+def _in_declared_packages() -> Iterator[str]:
+    """The recipes of installed packages; packages that are not there are named."""
+    names = recipe_packages()
+    missing = 0
+    for name in names[:_MAX_PACKAGES]:
+        try:
+            yield from _in_package(name, remedies=False)
+        except PackageFileError as error:
+            missing += 1
+            if missing <= _MAX_MISSING:
+                note(f"an installed package declares recipes of {quote(name)}: {error.message}")
+    if missing > _MAX_MISSING:
+        note(f"and of {plural(missing - _MAX_MISSING, 'other package')} that cannot be used")
+    if len(names) > _MAX_PACKAGES:
+        note(f"only the first {_MAX_PACKAGES:,} of {len(names):,} packages are looked at")
+
+
+def _in_package(name: str, *, remedies: bool = True) -> Iterator[str]:
+    package = find_package(name, [os.curdir, *sys.path], remedies=remedies)
     for file in job_files(package):
         yield f"{name}:{file}"
 
@@ -104,7 +123,7 @@ def _read(name: str) -> JobSummary | str:
     """The summary of a file, or what is wrong with it."""
     import_yaml_parser()
     try:
-        return read_summary(name, os.environ)
+        return read_summary(name, os.environ, max_bytes=_MAX_BYTES)
     except NotAJobFile:
         return "not a job file"
     except JobFileError as error:

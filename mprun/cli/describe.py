@@ -76,15 +76,11 @@ def _lines(named: str, job: Job, summary: JobSummary) -> Iterator[str]:
     yield from _table("tasks:", rows)
     if len(tasks) > _MAX_TASKS:
         yield f"  and {plural(len(tasks) - _MAX_TASKS, 'more task')}"
+    yield from _table("outputs:", [[visible(name), visible(text)] for name, text in summary.outputs])
     if tags := _tags(tasks):
         yield f"tags: {', '.join(map(visible, tags))}"
     yield f"example: {_example(named, summary)}"
     yield "options of a run: mprun run --help"
-
-
-def _param_row(job: Job, one: ParamSummary) -> list[str]:
-    param = one.param
-    return [visible(param.name), in_words(param, _default(job, param.name)), visible(one.description)]
 
 
 def _default(job: Job, name: str) -> Any:
@@ -165,6 +161,7 @@ def _as_object(named: str, job: Job, summary: JobSummary) -> dict[str, Any]:
         "requires": summary.requires or None,
         "params": [{**as_object(one), "default": _default_json(job, one)} for one in summary.params],
         "tasks": tasks,
+        "outputs": [{"name": name, "reference": text} for name, text in summary.outputs],
         "tags": _tags(tasks),
         "example": _example(named, summary),
     }

@@ -36,6 +36,17 @@ def unknown_root(text: str, root: str) -> tuple[str, str]:
     return f"unknown reference `${{{text[:60]}}}`: expected {_EXPECTED}", help
 
 
+def no_result(text: str) -> tuple[str, str]:
+    """The same about one that begins with `tasks.`, but has neither a result nor an output."""
+    meant = re.sub(r"\.(output|result)(s?)(?=\.|$)", _other_number, text, count=1)
+    help = "" if meant == text else f"did you mean `${{{meant[:64]}}}`?"
+    return f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`", help
+
+
+def _other_number(word: re.Match[str]) -> str:
+    return ".outputs" if word[1] == "output" else ".result"
+
+
 def unfinished(string: str, start: int) -> tuple[str, str]:
     """The same about a `${` at this position of a string, which no reference follows."""
     if string.startswith("${{", start):

@@ -11,6 +11,7 @@ from mprun.errors import (
     JobFileError,
     OutOfBudget,
     TooManyTasks,
+    UsageError,
     refuse_too_many,
 )
 from mprun.jobfile import job_checks, task_checks
@@ -411,6 +412,10 @@ class JobLoader:
             except JobFileError as error:
                 self._refused[key] = error
                 raise
+            except UsageError as error:
+                from mprun.jobfile.packages import with_package
+
+                raise with_package(error, path) from None
             self._documents[key] = document
             self._warn(document)
         return self._documents[key]

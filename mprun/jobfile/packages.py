@@ -205,13 +205,46 @@ def _files_below(directory: str) -> Iterator[str]:
         pending += sorted((path for path in inner if not path.endswith("__pycache__")), reverse=True)
 
 
+def with_package(error: UsageError, name: str) -> UsageError:
+    """The error about a file that cannot be read, with a remedy if one of a package may be meant."""
+    help = "" if os.path.lexists(name) else meant_file(name, [os.curdir, *sys.path])
+    return UsageError(f"{error}; {help}") if help else error
+
+
+def meant_file(name: str, path: Sequence[str]) -> str:
+    """A remedy if a name that is no file means one of a package, else none; `path` is the import path."""
+    folders, _, last = name.rpartition("/")
+    packages = [(folders.replace("/", "."), last)]
+    for ending in ENDINGS:
+        if name.endswith(ending):
+            package, _, stem = name.removesuffix(ending).rpartition(".")
+            packages.append((package, stem + ending))
+    packages.append((name, ""))
+    for package, file in packages:
+        if not is_package_name(package):
+            continue
+        try:
+            found = find_package(package, path, remedies=False)
+        except PackageFileError:
+            continue
+        if not file:
+            file = next(job_files(found), "")
+            return f"for a file of the package write {quote(f'{package}:{file}')}" if file else ""
+        if any(os.path.isfile(os.path.join(directory, file)) for directory in found.directories):
+            return f"did you mean {quote(f'{package}:{file}')}?"
+    return ""
+
+
 # ---- packages
 
 
-def find_package(name: str, path: Sequence[str], allowed: list[str] | None = None) -> Package:
+def find_package(
+    name: str, path: Sequence[str], allowed: list[str] | None = None, *, remedies: bool = True
+) -> Package:
     """A package by its name, whose parts have dots between them; `path` is the import path.
 
     If not all directories are `allowed`, remedies name no package in another one, unless Python finds it.
+    To find `remedies` takes longer than to find the package.
     No package is imported, also not those that contain it. Raises PackageFileError.
     """
     entries, is_regular, known = list(path), False, ""
@@ -219,7 +252,8 @@ def find_package(name: str, path: Sequence[str], allowed: list[str] | None = Non
         full = f"{known}.{part}" if known else part
         spec = _find_spec(full, entries, is_top=not known)
         if spec is None:
-            raise PackageFileError(*_not_found(full, known, part, _listable(entries, allowed)))
+            places = _listable(entries, allowed) if remedies else []
+            raise PackageFileError(*_not_found(full, known, part, places))
         if spec.submodule_search_locations is None:
             raise PackageFileError(f"{quote(full)} is a module, not a package, so it has no files")
         entries, is_regular, known = list(spec.submodule_search_locations), spec.loader is not None, full

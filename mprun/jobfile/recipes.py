@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import locate, task_checks
 from mprun.jobfile.model import SiblingDependency
-from mprun.jobfile.packages import PackageFileError
+from mprun.jobfile.packages import PackageFileError, meant_file
 from mprun.jobfile.references import Closure, Reference, ReferenceProblem, Template, refers
 from mprun.jobfile.resolution import Resolver, contains_secret, resolve
 from mprun.jobfile.syntax.scalars import kind_of
@@ -90,7 +91,8 @@ def expand_recipe(
     except PackageFileError as error:
         raise JobFileError([locate.task_diagnostic(task, ("uses",), error.message, error.help)]) from None
     except UsageError as error:
-        raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error))]) from None
+        help = "" if os.path.lexists(path) else meant_file(keys["uses"], sys.path)
+        raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error), help)]) from None
     tasks: Any = document.root
     characters = len(document.source.lines.text)
     budget = loader.budget_for(document)

@@ -316,8 +316,10 @@ def _task_reference(text: str, rest: str, prefix: str, source: SourceText | None
     if ".outputs." in f"{name}.":
         return _output_reference(text, rest, prefix)
     if not found or not name or (path and not path.startswith(".")) or "" in path.split(".")[1:]:
-        message = f"invalid reference `${{{text[:60]}}}`; expected `${{tasks.NAME.result}}`"
-        raise ReferenceProblem(message)
+        from mprun.jobfile.invalid_references import no_result
+
+        message, help = no_result(text)
+        raise ReferenceProblem(message, help=help)
     steps = tuple(path.split(".")[1:])
     return Reference(text=text, root="tasks", name=prefix + name, path=steps, source=source, mark=mark)
 

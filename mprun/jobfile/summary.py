@@ -34,13 +34,17 @@ class ParamSummary(Frozen):
 
 
 class JobSummary(Frozen):
-    """What a job file says about itself; `path` is absolute, texts are empty if they are not there."""
+    """What a job file says about itself; `path` is absolute, texts are empty if they are not there.
+
+    `outputs` are names, each with the reference to its result.
+    """
 
     path: str
     name: str
     description: str = ""
     requires: str = ""
     params: tuple[ParamSummary, ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
 
 
 def read_summary(name: str, environment: AnyMapping[str, str], *, max_bytes: int = MAX_BYTES) -> JobSummary:
@@ -53,11 +57,14 @@ def read_summary(name: str, environment: AnyMapping[str, str], *, max_bytes: int
         path = loader.path_of(name)
         if os.path.isfile(path) and os.path.getsize(path) > max_bytes:
             raise UsageError(f"{quote(path)} has more than {max_bytes:,} bytes")
-        root = load(path).root
-        if not isinstance(root, Mapping) or not has_tasks(root):
-            raise NotAJobFile
         with Comparisons():
             return summary_of(loader.checked_document(path))
+    except JobFileError:
+        # Read again, for few files are none.
+        root = load(path).root
+        if not isinstance(root, Mapping) or not has_tasks(root):
+            raise NotAJobFile from None
+        raise
     except OutOfBudget as error:
         raise JobFileError([error.diagnostic]) from None
     finally:
@@ -79,6 +86,7 @@ def summary_of(document: Document) -> JobSummary:
             ParamSummary(param=declare(name, raw), description=_description(raw))
             for name, raw in declared.items()
         ),
+        outputs=tuple((root.get("outputs") or {}).items()),
     )
 
 

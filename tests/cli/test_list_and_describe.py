@@ -102,7 +102,11 @@ def test_files_that_are_not_listed_are_objects_too(run):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("acme_job", "package `acme_job` not found; did you mean `acme_jobs`?"),
+        (
+            "acme_job",
+            "`acme_job` is neither a directory nor a package; package `acme_job` not found;"
+            " did you mean `acme_jobs`?",
+        ),
         ("no/such", "`no/such` is neither a directory nor a package"),
     ],
 )
@@ -164,6 +168,36 @@ def test_a_description_as_json_has_its_schema(run):
         **{"name": "load", "kind": "uses", "runs": "parts/load.yaml", "description": "", "tags": []},
         "tasks": 1,
     }
+
+
+def test_a_description_has_the_outputs(run, desk):
+    write(
+        desk, job_etl='outputs: {rows: "${tasks.a.result}"}\ntasks: [{name: a, command: ls, capture: text}]'
+    )
+    value = json.loads(run("describe", "job_etl.yaml", "--json").stdout)
+    assert schemas.refusals("describe", value) == []
+    assert value["outputs"] == [{"name": "rows", "reference": "${tasks.a.result}"}]
+    assert "\noutputs:\n  rows  ${tasks.a.result}\n" in run("describe", "job_etl.yaml").stdout
+
+
+def test_declared_packages_that_are_not_there_are_named_up_to_a_limit(run, tmp_path):
+    info = tmp_path / "lib" / "stale-1.dist-info"
+    info.mkdir(parents=True)
+    names = "".join(f"x{n} = stale{n:05}\n" for n in range(20_000))
+    (info / "entry_points.txt").write_text(f"[mprun.recipes]\ndamaged\n{names}long = {'a' * 200_000}\n")
+    done = run("list", PYTHONPATH=str(tmp_path / "lib"))
+    assert done.code == 0
+    assert len(done.stderr) < 3000
+    missing = "an installed package declares recipes of `stale00000`: package `stale00000` not found"
+    assert missing in done.stderr.splitlines()
+    assert "and of 990 other packages that cannot be used" in done.stderr
+    assert "only the first 1,000 of 20,000 packages are looked at" in done.stderr
+
+
+def test_a_file_that_is_too_large_is_not_read(run, desk):
+    (desk / "large.yaml").write_text("tasks: [{command: ls}]\n" + "# large\n" * 80_000)
+    done = run("list")
+    assert "large.yaml` has more than 524,288 bytes" in done.stderr
 
 
 def test_an_invalid_job_is_explained_and_not_described(run):

@@ -175,3 +175,23 @@ def test_an_error_in_the_name_of_a_recipe_is_shown_at_its_place(run, tmp_path):
     ]
     done = run("validate", "acme_jobs:elt.yaml")
     assert done.stderr == "error: package `acme_jobs` has no file `elt.yaml`; did you mean `etl.yaml`?\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("acme_jobs/etl.yaml", "did you mean `acme_jobs:etl.yaml`?"),
+        ("acme_jobs/parts/load.yaml", "did you mean `acme_jobs.parts:load.yaml`?"),
+        ("acme_jobs.etl.yaml", "did you mean `acme_jobs:etl.yaml`?"),
+        ("acme_jobs", "for a file of the package write `acme_jobs:etl.yaml`"),
+    ],
+)
+def test_a_path_or_a_package_in_place_of_a_file_of_it_is_put_right(run, tmp_path, name, remedy):
+    for command in ("run", "describe"):
+        done = run(command, name)
+        assert (done.code, done.stderr) == (2, f"error: job file `{name}` not found; {remedy}\n")
+    write(tmp_path, job=f"tasks: [{{name: a, uses: {name}}}]")
+    done = run("validate", "job.yaml")
+    assert done.code == 2
+    assert done.stderr.endswith(f"^ {remedy}\n")
+    assert "imported" not in done.stderr

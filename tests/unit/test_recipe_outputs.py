@@ -8,7 +8,7 @@ from support.timing import quick
 
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.references import parse, references
+from mprun.jobfile.references import ReferenceProblem, parse, references
 
 ETL = """
     params: {day: x}
@@ -365,3 +365,19 @@ def test_a_task_without_outputs_is_named_as_it_can_be_referred_to(desk, name):
     with pytest.raises(JobFileError) as caught:
         load_job_file(str(desk.path / "job.yaml"), {}, (), {})
     assert caught.value.diagnostics[0].help == f"write `${{tasks.{name}.result}}`"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("e.output.total", "e.outputs.total"), ("e.results", "e.result"), ("e.results.0", "e.result.0")],
+)
+def test_a_singular_in_place_of_a_plural_is_put_right(written, meant):
+    with pytest.raises(ReferenceProblem) as caught:
+        parse(f"${{tasks.{written}}}")
+    assert caught.value.help == f"did you mean `${{tasks.{meant}}}`?"
+
+
+def test_what_is_far_from_a_result_has_no_remedy():
+    with pytest.raises(ReferenceProblem) as caught:
+        parse("${tasks.e}")
+    assert not caught.value.help
