@@ -107,7 +107,7 @@ class DefaultCommandGroup(click.Group):
 
             refuse_typo(word, self.commands)
         if {"-h", "--help"}.intersection(args):
-            return "describe", self.commands["describe"], args[:1]
+            return "describe", self.commands["describe"], [word, *{"--json"}.intersection(args)]
         return "run", self.commands["run"], args
 
     def invoke(self, ctx: click.Context) -> object:
@@ -128,12 +128,24 @@ class DefaultCommandGroup(click.Group):
         """Parse the group's own options; options of a run may come first, and are left to it."""
         own = {"--help", "-h", "--version"}
         if args and args[0].startswith("-") and args[0] not in own:
-            args = ["run", *args]
+            args = _described(args) or ["run", *args]
         try:
             return super().parse_args(ctx, args)
         except BrokenPipeError:
             # From `mprun --help | head -1`.
             ctx.exit(_EXIT_CLOSED_PIPE)
+
+
+def _described(args: list[str]) -> list[str]:
+    """The arguments for help about a job file that options go before; none if they ask for none."""
+    if not {"-h", "--help"}.intersection(args):
+        return []
+    # Few command lines ask for help.
+    from mprun.jobfile.packages import names_package
+
+    # It may be the value of an option, which only that option knows.
+    job = next((word for word in args if names_package(word) or os.path.isfile(word)), None)
+    return [] if job is None else [job, *args]
 
 
 @click.group(

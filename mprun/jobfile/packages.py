@@ -212,7 +212,7 @@ def with_package(error: UsageError, name: str) -> UsageError:
 
 
 def meant_file(name: str, path: Sequence[str]) -> str:
-    """A remedy if a name that is no file means one of a package, else none; `path` is the import path."""
+    """A remedy if a name may mean a file of a package, else none; `path` is the import path."""
     folders, _, last = name.rpartition("/")
     packages = [(folders.replace("/", "."), last)]
     for ending in ENDINGS:

@@ -92,7 +92,7 @@ class RecipeOutputs:
                 raise JobFileError([]) from None
             return None
         except (JobFileError, UsageError) as error:
-            # Reported at the task that uses the recipe, unless that stands for no task.
+            # Reported at the task that uses the recipe, unless its list is empty.
             why = error.diagnostics[:1] if isinstance(error, JobFileError) else [error]
             message += "".join(f": {getattr(one, 'message', one)}" for one in why)
             found = None

@@ -138,7 +138,16 @@ options of a run: mprun run --help
 """
 
 
-@pytest.mark.parametrize("command", [("describe", "job.yaml"), ("job.yaml", "--help"), ("job.yaml", "-h")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("describe", "job.yaml"),
+        ("job.yaml", "--help"),
+        ("job.yaml", "-h"),
+        ("-q", "job.yaml", "--help"),
+        ("-j", "2", "job.yaml", "say", "-h"),
+    ],
+)
 def test_a_job_is_described(command, run):
     done = run(*command, MPRUN_PARAM_SIZE="large")
     assert (done.code, done.stderr) == (0, "")
@@ -168,6 +177,14 @@ def test_a_description_as_json_has_its_schema(run):
         **{"name": "load", "kind": "uses", "runs": "parts/load.yaml", "description": "", "tags": []},
         "tasks": 1,
     }
+
+
+def test_help_about_a_job_is_an_object_if_that_is_asked_for(run):
+    expected = json.loads(run("describe", "job.yaml", "--json").stdout)
+    for words in (("job.yaml", "--json", "--help"), ("job.yaml", "-h", "--json")):
+        assert json.loads(run(*words).stdout) == expected
+    done = run("-q", "--help")
+    assert done.stdout.startswith("Usage: mprun run ")
 
 
 def test_a_description_has_the_outputs(run, desk):
