@@ -19,6 +19,7 @@ from mprun.jobfile.packages import ENDINGS, PackageFileError, find_package, job_
 from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
 from mprun.jobfile.summary import JobSummary, NotAJobFile, read_summary
 from mprun.reporters.format import pad, plural, truncate, widest
+from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,8 +137,10 @@ def _read(name: str) -> JobSummary | str:
 def _lines(found: Sequence[tuple[str, JobSummary]]) -> Iterator[str]:
     rows = [[visible(name), visible(one.name), _description(one), _params(one)] for name, one in found]
     widths = [widest([row[column] for row in rows] or [""]) for column in range(4)]
+    columns = terminal_width(sys.stdout)
     for row in rows:
-        yield "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        line = "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield line if columns is None else truncate(line, columns)
 
 
 def _description(summary: JobSummary) -> str:

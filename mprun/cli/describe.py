@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from mprun.jobfile.summary import summary_of
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.record.commands import shell_word, short_path
 from mprun.reporters.format import pad, plural, widest
+from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,9 +96,16 @@ def _table(head: str, rows: list[list[str]]) -> Iterator[str]:
         return
     yield head
     widths = [widest([row[column] for row in rows]) for column in range(len(rows[0]))]
+    columns = terminal_width(sys.stdout)
+    is_wide = columns is not None and sum(widths) + 2 * len(widths) > columns
     for row in rows:
-        cells = (pad(cell, width) for cell, width in zip(row, widths, strict=True))
+        *cells, last = (pad(cell, width) for cell, width in zip(row, widths, strict=True))
+        if not is_wide:
+            cells.append(last)
         yield f"  {'  '.join(cells)}".rstrip()
+        if is_wide and row[-1]:
+            # The terminal breaks only what is still too long.
+            yield f"      {row[-1]}"
 
 
 def _tasks(job: Job) -> Iterator[dict[str, Any]]:

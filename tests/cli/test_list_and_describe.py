@@ -8,6 +8,7 @@ import sys
 import pytest
 from support import schemas
 from support.runs import environment, mprun, write
+from support.terminal import on_terminal
 from support.wheels import ACME, install, wheel
 
 JOB = r"""
@@ -221,3 +222,19 @@ def test_an_invalid_job_is_explained_and_not_described(run):
     done = run("bad.yaml", "--help")
     assert (done.code, done.stdout) == (2, "")
     assert "unknown key `nme`" in done.stderr
+
+
+def test_lines_are_no_wider_than_the_terminal(desk, site):
+    given = {"cwd": desk, "columns": 60, "PYTHONPATH": str(site), "PORT": "80", "CI": ""}
+    code, shown = on_terminal("list", **given)
+    listed, _, _ = shown.partition("bad.yaml: ")
+    assert code == 0
+    assert max(map(len, listed.splitlines())) == 60
+    code, shown = on_terminal("describe", "job.yaml", **{**given, "columns": 55})
+    lines = shown.splitlines()
+    row = lines.index(r"  day    string, required, pattern \d{4}-\d\d-\d\d")
+    assert lines[row + 1 : row + 3] == [
+        "      the day",
+        "  size   string, default small, one of small, large",
+    ]
+    assert lines[lines.index("tasks:") + 1] == "  say   echo ${params.day} ${params.n} [quick]  says it"
