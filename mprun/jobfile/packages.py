@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -309,11 +310,18 @@ def _find_in(name: str, entries: Sequence[str]) -> ModuleSpec | None:
     return namespace
 
 
-def _not_found(full: str, parent: str, part: str, entries: Sequence[str]) -> tuple[str, str]:
-    """The message about a package that is not there, and its remedy."""
+# A job may name hundreds of packages that are not there.
+@lru_cache(maxsize=4)
+def _packages_in(entries: tuple[str, ...]) -> list[str]:
+    """The names of the packages in directories of the import path."""
     from pkgutil import iter_modules
 
-    known = [found.name for found in iter_modules(entries) if found.ispkg]
+    return [found.name for found in iter_modules(entries) if found.ispkg]
+
+
+def _not_found(full: str, parent: str, part: str, entries: Sequence[str]) -> tuple[str, str]:
+    """The message about a package that is not there, and its remedy."""
+    known = _packages_in(tuple(entries))
     if parent:
         return f"package {quote(parent)} has no package {quote(part)}", suggest(part, known, "packages")
     message = f"package {quote(full)} not found"
