@@ -392,3 +392,31 @@ def test_what_outlives_agent_and_main_process_is_killed_before_the_attempt_runs_
     assert run.code == 0, run.stderr
     assert run.result("a") is False
     assert not alive(left)
+
+
+def test_what_follows_on_a_worker_is_not_taken_for_what_it_has_lost(place, begin):
+    process = begin(
+        """
+        on_host_lost: rerun
+        tasks:
+          - {name: a, target: "work:again", args: [PATH]}
+          - {name: b, target: "work:hang", args: [PATH-b]}
+        """,
+        "--host-timeout",
+        "5s",
+        workers=1,
+    )
+    _, main = pids(process, place / "pid")
+    _, agent = worker_of(main)
+    both = [agent, psutil.Process(main)]
+    for one in both:
+        one.suspend()
+    for one in both:
+        one.kill()
+    # It runs on the agent that follows, while what is left of the first one is looked for and killed.
+    pids(process, place / "pid-b")
+    eventually(lambda: '"lost"' in run_events(place), 30)
+    (place / "pid-b.go").touch()
+    run = finish(process, place / ".mprun")
+    assert run.code == 0, run.stderr
+    assert [run.one("task_finished", name)["attempts"] for name in "ab"] == [2, 1]

@@ -220,7 +220,8 @@ class Agent:
         here = os.stat(directory)
         executor = self._executor = start_launcher(request.run_id)
         self._poll.register(executor.fileno(), select.POLLIN)
-        identity = f"{request.run_id} {here.st_dev}:{here.st_ino}"
+        # After a kill, the next agent may get the same inode as soon as it has removed this directory.
+        identity = f"{request.run_id} {here.st_dev}:{here.st_ino} {os.urandom(8).hex()}"
         # By these what is left here can be found, if this process is killed.
         sessions = [(pid, procfs.start_ticks(pid)) for pid in (os.getpid(), executor.pid)]
         self._channel.send("identity", identity, sessions)
