@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from mprun.executors import base
-from mprun.executors.dask.outbox import LOG_INTERVAL, Outbox
+from mprun.executors.dask.outbox import LOG_INTERVAL, RESULT_SUFFIXES, Outbox
 from mprun.executors.dask.pieces import PIECE_BYTES
+from mprun.launcher.channel import STDOUT
+from mprun.record import results
 
 A, B = (0, 1), (1, 1)
 NAMES = {A: "a", B: "b"}
@@ -113,10 +115,11 @@ def test_a_log_is_sent_while_its_task_runs_though_another_one_has_much_to_send(d
 
 def test_all_files_of_an_attempt_come_before_its_end_and_are_removed(desk):
     desk.start(A, B)
-    results = desk.path / "results"
+    folder = desk.path / "results"
     desk.log("a", 2)
-    for name in ("a.1.json", "a.1.stdout", "a.1.2.json", "ab.1.json"):
-        (results / name).write_bytes(b"[]")
+    others = ["a.1.2.json", "a.1.json.1.json", "a.1.x.1.stdout", "ab.1.json"]
+    for name in ("a.1.json", "a.1.stdout", *others):
+        (folder / name).write_bytes(b"[]")
     (desk.path / "artifacts" / "a").mkdir()
     (desk.path / "artifacts" / "a" / "file").write_bytes(b"1")
     desk.outbox.put(exited(A))
@@ -124,9 +127,14 @@ def test_all_files_of_an_attempt_come_before_its_end_and_are_removed(desk):
     assert sorted(desk.order[1:3]) == ["a.1.json", "a.1.stdout"]
     assert desk.sent[3:5] == [("artifact", A, ("file",), b"1"), ("end_artifacts", A, "a", "")]
     assert desk.order[5:] == ["Exited a"]
-    assert sorted(path.name for path in results.iterdir()) == ["a.1.2.json", "ab.1.json"]
+    assert sorted(path.name for path in folder.iterdir()) == others
     assert not list((desk.path / "logs").iterdir())
     assert not list((desk.path / "artifacts").iterdir())
+
+
+def test_all_result_files_that_a_worker_or_a_launcher_writes_are_sent():
+    written = (*results.RESULT_SUFFIXES, results.PROBLEM, results.ERROR, results.USAGE, STDOUT)
+    assert set(RESULT_SUFFIXES) == set(written)
 
 
 def test_what_was_started_after_an_attempt_comes_after_its_end(desk):

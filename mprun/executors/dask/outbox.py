@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.executors.base import ExecutorLost, Exited, NotStarted, Probed, StartCancelled, Started
 from mprun.executors.dask import artifacts, reports
 from mprun.executors.dask.pieces import PIECE_BYTES, length_of, read_piece
+from mprun.launcher.channel import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # What a message counts beside its piece of a file, in bytes.
 _MESSAGE_BYTES = 1 << 10
+# What the names of an attempt's result files may end with. `a.1` is an attempt of `a`, and `a.1.x.1` one of a
+# task `a.1.x`, so a pattern would match the files of another attempt.
+RESULT_SUFFIXES = (".json", ".repr", ".problem.json", ".error.json", ".usage.json", STDOUT)
 # How often the logs of running attempts are looked at, in seconds.
 LOG_INTERVAL = 0.05
 
@@ -237,10 +241,9 @@ class Outbox:
 
     def _end(self, sender: _Sender, report: Exited) -> Iterator[tuple[Any, ...]]:
         yield from self._rest(sender.tail)
-        for name in os.listdir(self._results):
-            # `a.1` is an attempt of `a`, and `a.1.2` one of `a.1`.
-            suffix = name.removeprefix(f"{sender.result}.")
-            if suffix != name and not suffix[:1].isdigit():
+        names = set(os.listdir(self._results))
+        for suffix in RESULT_SUFFIXES:
+            if (name := sender.result + suffix) in names:
                 yield from self._file(name)
         if sender.artifacts:
             yield from self._artifacts(report.key, sender.artifacts)
