@@ -182,6 +182,32 @@ def test_what_a_probe_prints_comes_before_its_answer(desk):
     assert not (desk.path / "logs" / "a.1.ready.log").exists()
 
 
+def test_a_probe_that_answers_after_the_end_of_its_attempt_leaves_nothing_open(desk):
+    before = len(os.listdir("/proc/self/fd"))
+    now = 0.0
+    for attempt in range(1, 6):
+        key, name = (0, attempt), f"a.{attempt}.ready"
+        desk.outbox.add(request(key, name), "")
+        desk.outbox.put(base.Started(key=key, clock=0.0, pid=1, ppid=1, start_ticks=None))
+        # The second try begins before there is an answer to the first one.
+        for _ in range(2):
+            desk.outbox.begin_output(key, name)
+            (desk.path / "logs" / name).write_bytes(b"no")
+            for _ in range(2):
+                now += 1.0
+                desk.outbox.send(now)
+        assert ("log", name, b"no") in desk.sent
+        desk.sent.clear()
+        desk.outbox.put(exited(key))
+        desk.send()
+        desk.outbox.put(base.Probed(key=key, clock=0.0, number=1, exit_code=1, message=""))
+        desk.send()
+        # So that the other end closes it, too.
+        assert ("end_log", name) in desk.sent
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not list((desk.path / "logs").iterdir())
+
+
 def test_a_full_disk_is_the_reason_of_what_fails(desk, monkeypatch):
     desk.start(A, B)
     monkeypatch.setattr(os, "fstatvfs", lambda folder: SimpleNamespace(f_bavail=0, f_blocks=1))

@@ -89,14 +89,14 @@ class _Sender:
     It sends no report before the ends of the attempts in `after`, if they have ended.
     """
 
-    def __init__(self, tail: LogTail, result: str = "", artifacts: str = "") -> None:
-        self.tail = tail
+    def __init__(
+        self, tail: LogTail, key: AttemptKey | None = None, result: str = "", artifacts: str = ""
+    ) -> None:
+        self.tail, self.key = tail, key
         # The name of its result files without a suffix, and its directory for artifacts, "" if it has none.
         self.result = result
         self.artifacts = artifacts
         self.after: Collection[AttemptKey] = ()
-        # What its probe prints, if it has one now.
-        self.output: LogTail | None = None
         self.messages: deque[Iterator[tuple[Any, ...]]] = deque()
         self.has_ended = False
         # When its logs are looked at next, None if they are not.
@@ -113,6 +113,8 @@ class Outbox:
         self._main.look_at = 0.0
         # The attempts that are not over.
         self._senders: dict[AttemptKey, _Sender] = {}
+        # What the probe of an attempt prints, if it has one now. Its answer may come after the attempt's end.
+        self._outputs: dict[AttemptKey | None, LogTail] = {}
         # Those that may have something to send, in the order of their turns.
         self._line = deque([self._main])
 
@@ -120,7 +122,7 @@ class Outbox:
 
     def add(self, request: StartRequest, artifacts: str) -> None:
         """An attempt will be started, whose artifacts will be in this directory, "" if it has none."""
-        sender = _Sender(LogTail(self._logs, request.log), request.result, artifacts)
+        sender = _Sender(LogTail(self._logs, request.log), request.key, request.result, artifacts)
         sender.after = tuple(key for key, _ in request.after)
         self._senders[request.key] = sender
 
@@ -130,11 +132,10 @@ class Outbox:
 
     def begin_output(self, key: AttemptKey, name: str) -> None:
         """A command that probes an attempt will print into this log."""
-        output = LogTail(self._logs, name)
         # What the try before has printed is not read again.
-        output.remove()
+        (self._outputs.pop(key, None) or LogTail(self._logs, name)).remove()
         self._send("new_log", name)
-        self._senders.get(key, self._main).output = output
+        self._outputs[key] = LogTail(self._logs, name)
 
     def put(self, report: Report) -> None:
         """Send a report, once what comes before it was sent."""
@@ -147,7 +148,7 @@ class Outbox:
         elif isinstance(report, (NotStarted, StartCancelled)):
             messages = self._no_start(sender, report)
         elif isinstance(report, Probed):
-            messages = self._probed(sender, report)
+            messages = self._probed(report)
         elif isinstance(report, Started):
             sender.look_at = 0.0
             messages = (reports.pack(report),)
@@ -205,7 +206,7 @@ class Outbox:
                 sent += _MESSAGE_BYTES + sum(len(part) for part in message if isinstance(part, bytes))
         elif sender.look_at is not None and now >= sender.look_at:
             sender.look_at = now + LOG_INTERVAL
-            for tail in (sender.tail, sender.output):
+            for tail in (sender.tail, self._outputs.get(sender.key)):
                 if tail is not None and (data := tail.read()):
                     self._send("log", tail.name, data)
                     sent += _MESSAGE_BYTES + (0 if isinstance(data, int) else len(data))
@@ -225,9 +226,8 @@ class Outbox:
             yield "begun", [key for key, sender in self._senders.items() if sender.tail.name in logs]
         yield reports.pack(report)
 
-    def _probed(self, sender: _Sender, report: Probed) -> Iterator[tuple[Any, ...]]:
-        if (output := sender.output) is not None:
-            sender.output = None
+    def _probed(self, report: Probed) -> Iterator[tuple[Any, ...]]:
+        if (output := self._outputs.pop(report.key, None)) is not None:
             yield from self._rest(output)
             output.remove()
             yield "end_log", output.name
