@@ -164,10 +164,15 @@ def test_a_timeout_and_a_stop_reach_the_tasks_of_hosts(place, options):
 
 def processes_of(run_id):
     """The processes that a run has on this machine, beside the workers."""
+    return processes_with("MPRUN_RUN_ID", run_id)
+
+
+def processes_with(variable, value):
+    """The processes that have inherited a variable."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("MPRUN_RUN_ID") == run_id:
+            if process.environ().get(variable) == value:
                 found.append(process)
         except psutil.Error:
             continue
@@ -267,6 +272,24 @@ def test_without_a_scheduler_there_is_a_local_cluster(place):
     assert len(run.one("run_started")["hosts"]) == 2 if run.one("run_started")["max_parallel"] > 1 else 1
     assert re.search(r"start  where  pid=\d+ ppid=\d+ \(main on ", run.stderr)
     assert not processes_of(run.directory.run_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stop_while_the_local_cluster_starts_leaves_nothing(place, number):
+    scratch = place / "scratch"
+    scratch.mkdir()
+    write(place, job='tasks: [{name: where, target: "work:where"}]')
+    env = {"TMPDIR": str(scratch)}
+    process = start("job.yaml", "--executor", "dask", cwd=place, env=env, start_new_session=True)
+    try:
+        eventually(lambda: list(scratch.glob("mprun-dask-*/*")), 40)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    eventually(lambda: not processes_with("TMPDIR", str(scratch)), 40)
+    assert not [*scratch.glob("mprun-*"), *scratch.glob("*/scheduler-*")]
 
 
 # The last tests of this module: they leave no worker.

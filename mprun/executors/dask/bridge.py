@@ -62,6 +62,7 @@ class Bridge:
         self._unsent: list[tuple[Any, ...]] = []
         self._has_unsent = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._opening: asyncio.Task[Any] | None = None
         self._look: asyncio.TimerHandle | None = None
 
     # ---- the engine
@@ -74,7 +75,7 @@ class Bridge:
             while data := await loop.sock_recv(self._socket, _CHUNK_BYTES):
                 for kind, *details in messages_of(self._decoder, data) or ():
                     if kind == "open":
-                        self.spawn(self._open(*details))
+                        self._opening = self.spawn(self._open(*details))
                     else:
                         getattr(self, f"_handle_{kind}")(*details)
                 self.place()
@@ -84,12 +85,13 @@ class Bridge:
             self._fail(error)
         await self._close()
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Have something done beside all else."""
         # The event loop has only weak references.
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._note_done)
+        return task
 
     def _note_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -163,11 +165,9 @@ class Bridge:
         needs = request[reports.HOST]
         # One whose artifacts cannot be kept fails here, after its host has seen it succeed.
         is_certain = self._with_artifacts.isdisjoint(after)
-        place = (
-            self._placement.submit(key, after, daemon=daemon, now=time.monotonic(), needs=needs)
-            if is_certain
-            else None
-        )
+        place = None
+        if is_certain:
+            place = self._placement.submit(key, after, daemon=daemon, now=time.monotonic(), needs=needs)
         if place is None:
             self._cancelled(key)
         elif place:
@@ -371,6 +371,10 @@ class Bridge:
     # ---- the end
 
     async def _close(self) -> None:
+        if self._opening is not None:
+            # What it has begun is closed below.
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         await self._members.close(CLOSE_SECONDS)
         if self._files is not None:
             self._files.close()

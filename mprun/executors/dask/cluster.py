@@ -45,6 +45,7 @@ class Cluster:
     def __init__(self) -> None:
         self._client: Any = None
         self._cluster: Any = None
+        self._starting: asyncio.Future[Any] | None = None
         self._scratch = ""
         self._numbers = itertools.count()
 
@@ -61,7 +62,7 @@ class Cluster:
                 # Without types.
                 make_cluster: Any = distributed.LocalCluster
                 self._scratch = tempfile.mkdtemp(prefix="mprun-dask-")
-                self._cluster = await make_cluster(
+                self._cluster = make_cluster(
                     n_workers=LOCAL_WORKERS,
                     threads_per_worker=max(1, count_cores() // LOCAL_WORKERS),
                     asynchronous=True,
@@ -69,7 +70,10 @@ class Cluster:
                     local_directory=self._scratch,
                     silence_logs=logging.CRITICAL,
                 )
-            self._client = await make_client(
+                self._starting = asyncio.ensure_future(self._cluster)
+                # Dask forgets the workers of a cluster that is interrupted while it starts.
+                await asyncio.shield(self._starting)
+            self._client = make_client(
                 self._cluster or address,
                 scheduler_file=path,
                 security=security,
@@ -77,6 +81,7 @@ class Cluster:
                 timeout=CONNECT_SECONDS,
                 set_as_default=False,
             )
+            await self._client
             # Else it closes itself when it has been without its scheduler for as long as it may take to
             # connect, and with it the connections to all workers. The name is dask's own: if it has another
             # one, the hosts are lost then.
@@ -148,6 +153,8 @@ class Cluster:
 
     async def close(self) -> None:
         """Disconnect, and end the cluster if it was started for the run."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=_CLOSE_SECONDS)
         for owned in (self._client, self._cluster):
             if owned is not None:
                 with contextlib.suppress(Exception):
