@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         def reused(self) -> object: ...
         @property
         def skipped(self) -> object: ...
+        @property
+        def late(self) -> bool: ...
+        @property
+        def needs(self) -> Sequence[tuple[int, str]]: ...
 
 
 Needs = tuple[tuple[str, float], ...]
@@ -60,7 +64,11 @@ def _asking(tasks: Iterable[Planned]) -> Iterator[tuple[Task, Mapping[str, float
 
 
 def _running(tasks: Iterable[Planned]) -> Iterator[Planned]:
-    return (one for one in tasks if one.reused is None and not one.skipped)
+    return filter(_runs, tasks)
+
+
+def _runs(one: Planned) -> bool:
+    return one.reused is None and not one.skipped
 
 
 def _diagnostic(task: Task, message: str, help: str) -> Diagnostic:
@@ -105,30 +113,73 @@ def _beside_daemons(
     tasks: Sequence[Planned], workers: Sequence[tuple[str, Mapping[str, float]]]
 ) -> Iterator[Diagnostic]:
     """The tasks that could never start, however the daemons are spread over the workers."""
-    held = [
-        tuple(sorted(one.task.host.items())) for one in _running(tasks) if one.task.daemon and one.task.host
-    ]
-    if not held:
+    holding = {number: _needs(one) for number, one in enumerate(tasks) if _holds_for_certain(one)}
+    if not holding:
         return
     having = [dict(resources) for _, resources in workers]
+    if not _can_hold(list(holding.values()), having):
+        together = quote(amounts(_sum(holding.values())))
+        message = f"the daemons hold {together} together, and no workers have that to spare"
+        for task in {id(tasks[number].task): tasks[number].task for number in holding}.values():
+            yield _diagnostic(task, message, _what_there_is(task.host or {}, workers))
+        return
+    later = _later(tasks, list(holding))
+    # What daemons hold beside which there is no room, by what a task needs and which daemons start after it.
+    beside: dict[tuple[Needs, int], str] = {}
+    refused: set[int] = set()
+    for number, one in enumerate(tasks):
+        task = one.task
+        if task.daemon or not task.host or not _runs(one) or id(task) in refused:
+            continue
+        key = _needs(one), later[number]
+        if key not in beside:
+            held = [needs for bit, needs in enumerate(holding.values()) if not later[number] >> bit & 1]
+            beside[key] = "" if _can_hold([*held, key[0]], having) else amounts(_sum(held))
+        if beside[key]:
+            refused.add(id(task))
+            message = f"it could never start: the daemons hold {quote(beside[key])} until the job ends"
+            yield _diagnostic(task, message, _what_there_is(task.host, workers))
+
+
+def _needs(one: Planned) -> Needs:
+    return tuple(sorted((one.task.host or {}).items()))
+
+
+def _sum(held: Iterable[Needs]) -> dict[str, float]:
     together: dict[str, float] = {}
     for needs in held:
         for name, number in needs:
             together[name] = together.get(name, 0.0) + number
-    have_room = _can_hold(held, having)
-    beside: dict[Needs, bool] = {}
-    for task, needed in _asking(tasks):
-        needs = tuple(sorted(needed.items()))
-        if have_room and needs not in beside:
-            beside[needs] = _can_hold([*held, needs], having)
-        if not have_room and task.daemon:
-            message = (
-                f"the daemons hold {quote(amounts(together))} together, and no workers have that to spare"
-            )
-            yield _diagnostic(task, message, _what_there_is(needed, workers))
-        elif have_room and not task.daemon and not beside[needs]:
-            message = f"it could never start: the daemons hold {quote(amounts(together))} until the job ends"
-            yield _diagnostic(task, message, _what_there_is(needed, workers))
+    return together
+
+
+def _holds_for_certain(one: Planned) -> bool:
+    """Whether it is a daemon that is known to start if all goes well, and needs something of its host."""
+    task = one.task
+    if not task.daemon or not task.host or not _runs(one):
+        return False
+    is_conditional = task.when is not True or task.inherited_conditions
+    return not (one.late and is_conditional) and all(condition != "failed" for _, condition in one.needs)
+
+
+def _later(tasks: Sequence[Planned], daemons: Sequence[int]) -> list[int]:
+    """For each task, the daemons that start only after it, as bits: the first one is 1."""
+    # Beyond that, what a task could start beside is not found out in any case.
+    own = {number: 1 << bit for bit, number in enumerate(daemons[:_MAX_HELD])}
+    later = [0] * len(tasks)
+    dependents = [0] * len(tasks)
+    for one in tasks:
+        for need, _ in one.needs:
+            dependents[need] += 1
+    done = [number for number, count in enumerate(dependents) if not count]
+    while done:
+        number = done.pop()
+        for need, _ in tasks[number].needs:
+            later[need] |= later[number] | own.get(number, 0)
+            dependents[need] -= 1
+            if not dependents[need]:
+                done.append(need)
+    return later
 
 
 def _can_hold(items: Sequence[Needs], having: Sequence[Mapping[str, float]]) -> bool:
