@@ -97,3 +97,23 @@ def test_what_is_not_a_file_completes_nothing(tmp_path):
     os.mkfifo(tmp_path / "fifo.yaml")
     for job in ("fifo.yaml", "none.yaml", "-", "no_package:a.yaml", "/dev/zero"):
         assert complete(tmp_path, "run", job, "") == []
+
+
+# Writes what is started.
+SPY = """
+    import sys
+
+    def note(event, arguments):
+        if event == "subprocess.Popen":
+            with open("started", "a") as file:
+                print(arguments[1], file=file)
+
+    sys.addaudithook(note)
+"""
+
+
+def test_no_connection_to_a_cluster_begins(desk, monkeypatch):
+    write(desk, distributed="", sitecustomize=SPY)
+    monkeypatch.setenv("PYTHONPATH", str(desk))
+    assert complete(desk, "job.yaml", "--executor", "dask", "")[0] == "say"
+    assert not (desk / "started").exists()
