@@ -57,7 +57,7 @@ class DaskExecutor:
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
         self._send("open", {name: value for name, value in options.items() if name != "begun"})
-        self._channel.flush()
+        self.flush()
 
     def wait(self) -> None:
         deadline = time.monotonic() + OPEN_SECONDS
