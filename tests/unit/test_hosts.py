@@ -17,10 +17,12 @@ from types import SimpleNamespace
 import pytest
 from support.runs import alive, eventually
 
+from mprun.errors import LauncherError
 from mprun.executors import base
 from mprun.executors.dask import agent, host_directory, membership, relay, remains, reports
 from mprun.executors.dask.agent import Agent
 from mprun.executors.dask.bridge import Bridge
+from mprun.executors.dask.bridge_process import BridgeProcess
 from mprun.executors.dask.code_check import MAX_DIFFERENCES, differences
 from mprun.executors.dask.executor import DaskExecutor
 from mprun.executors.dask.host_directory import make_directory, remove_abandoned
@@ -694,13 +696,14 @@ def test_what_may_have_begun_on_the_last_host_is_lost_before_the_run_ends(begun,
     assert kinds == ["host", *expected, "ExecutorLost"]
 
 
-def test_what_could_not_be_killed_is_told_with_the_attempts_that_are_lost(monkeypatch):
+@pytest.mark.parametrize("answers_late", [False, True])
+def test_what_could_not_be_killed_is_told_with_the_attempts_that_are_lost(monkeypatch, answers_late):
     monkeypatch.setattr(membership, "KILL_SECONDS", 0.5)
     asked = []
 
     async def remains_of(host, *, kill):
         asked.append(kill)
-        return [(5, 4)]
+        return None if kill and answers_late else [(5, 4)]
 
     host = {"begun": None, "ends_at": time.monotonic() + 0.5, "remains_of": remains_of}
     messages = asyncio.run(lose_last(is_gone=False, **host))
@@ -739,6 +742,16 @@ def test_an_attempt_is_told_what_of_it_may_be_left(executor):
     left = [(5, 4), (6, 3), (7, 0)]
     assert executor._unseen((0, 1), 1.0, "lost", left).left_running == (5, 7)
     assert executor._unseen((1, 1), 1.0, "lost", left).left_running == (5, 6, 7)
+
+
+def test_a_bridge_that_has_ended_before_it_is_asked_is_an_error_with_its_status():
+    options = {"scheduler_file": None, "begun": BridgeProcess()}
+    options["begun"]._process.kill()
+    options["begun"]._process.wait()
+    executor = DaskExecutor(options)
+    with pytest.raises(LauncherError, match=r"has ended \(exit -9\)"):
+        executor.wait()
+    executor.close()
 
 
 def test_what_comes_together_with_the_answer_of_a_cluster_is_not_lost(executor):

@@ -297,12 +297,15 @@ class Membership:
     async def _await_end(self, host: Host) -> Sequence[tuple[int, int]]:
         """Wait until nothing of a lost host runs any more, as far as is known; what is left all the same."""
         times = 0
+        # What was last seen: a worker that has much to kill may take too long to answer.
+        left: Sequence[tuple[int, int]] = []
         while True:
-            left = await self._remains(host, kill=time.monotonic() >= host.ends_at)
-            times = times + 1 if left == [] else 0
+            found = await self._remains(host, kill=time.monotonic() >= host.ends_at)
+            times = times + 1 if found == [] else 0
+            left = left if found is None else found
             end = host.ends_at + (KILL_SECONDS if left else 0.0)
             if times == GONE_TIMES or time.monotonic() >= end:
-                return left or []
+                return left
             await asyncio.sleep(GONE_INTERVAL)
 
     def _wait_alone(self, host: Host, why: str) -> None:
