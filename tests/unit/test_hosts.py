@@ -686,14 +686,18 @@ async def lose_last(is_gone, **host):
 @pytest.mark.parametrize(
     ("begun", "expected"),
     [
-        (None, ["lost", "lost", "lost"]),
-        ({(1, 1)}, ["lost", "lost", "StartCancelled"]),
+        (None, [["lost", [0, 1, 2]]]),
+        ({(1, 1)}, [["lost", [0, 1]], "StartCancelled"]),
     ],
 )
 def test_what_may_have_begun_on_the_last_host_is_lost_before_the_run_ends(begun, expected):
     messages = asyncio.run(lose_last(is_gone=True, begun=begun))
-    kinds = [details[0] if kind == "report" else kind for kind, *details in messages]
-    assert kinds == ["host", *expected, "ExecutorLost"]
+    kinds = [
+        details[0] if kind == "report" else [kind, [number for (number, _), _ in details[1]]]
+        for kind, *details in messages[1:]
+    ]
+    assert messages[0][0] == "host"
+    assert kinds == [*expected, "ExecutorLost"]
 
 
 @pytest.mark.parametrize("answers_late", [False, True])
@@ -707,7 +711,8 @@ def test_what_could_not_be_killed_is_told_with_the_attempts_that_are_lost(monkey
 
     host = {"begun": None, "ends_at": time.monotonic() + 0.5, "remains_of": remains_of}
     messages = asyncio.run(lose_last(is_gone=False, **host))
-    assert [message[-1] for message in messages if message[0] == "lost"] == [[(5, 4)]] * 3
+    ((keys, left),) = [message[2:] for message in messages if message[0] == "lost"]
+    assert (len(keys), left) == (3, [(5, 4)])
     # It was not killed before its time.
     assert asked == sorted(asked)
     assert set(asked) == {False, True}
@@ -738,10 +743,13 @@ def executor():
 
 
 def test_an_attempt_is_told_what_of_it_may_be_left(executor):
-    executor._remember(base.Started(key=(0, 1), clock=0.0, pid=4, ppid=1, start_ticks=None))
-    left = [(5, 4), (6, 3), (7, 0)]
-    assert executor._unseen((0, 1), 1.0, "lost", left).left_running == (5, 7)
-    assert executor._unseen((1, 1), 1.0, "lost", left).left_running == (5, 6, 7)
+    for number, pid in enumerate((4, 8)):
+        executor._remember(base.Started(key=(number, 1), clock=0.0, pid=pid, ppid=1, start_ticks=None))
+    left = [(5, 4), (6, 3), (7, 0), (9, 8)]
+    # The start of the last one was not reported.
+    reports = executor._unseen(1.0, [((number, 1), "lost") for number in range(3)], left)
+    assert [report.left_running for report in reports] == [(5, 7), (7, 9), (6, 7)]
+    assert not executor._started
 
 
 def test_a_bridge_that_has_ended_before_it_is_asked_is_an_error_with_its_status():

@@ -204,8 +204,7 @@ class Bridge:
         self._to_host_of(key, "end_probe", key)
 
     def _to_host_of(self, key: AttemptKey, *message: Any) -> None:
-        # It may have ended, and the engine has not read of it yet, or asks what it has left. Nor may it know
-        # yet that its host is lost.
+        # It may have ended, or its host is lost, and the engine has not read that yet, or asks what is left.
         place = self._placement.places.get(key) or self._ended_at.get(key, "")
         if place in self._placement.loads:
             self._members.hosts[place].send(*message)
@@ -352,18 +351,19 @@ class Bridge:
         running, unstarted = self._placement.lose(name)
         now = time.monotonic()
         if self._files is not None:
-            self._files.drop_results(host.number)
+            self._files.drop(host.number, {key: self._logs[key] for key in running})
+        lost, cancelled = [], []
         for key in (*running, *unstarted):
-            if self._files is not None and key in running:
-                self._files.end(self._logs[key])
-                self._files.drop_artifacts(key)
             self._artifacts_errors.pop(key, None)
-            lost = "; its artifacts are lost" if key in self._with_artifacts else ""
+            more = "; its artifacts are lost" if key in self._with_artifacts else ""
             self._forget(key)
             if key in running or host.begun is None or key in host.begun:
-                self._send("lost", key, now, f"host {host.name} was lost: {why}{lost}", left)
+                lost.append((key, f"host {host.name} was lost: {why}{more}"))
             else:
-                self.report(base.StartCancelled(key=key, clock=now, host_lost=True))
+                cancelled.append(base.StartCancelled(key=key, clock=now, host_lost=True))
+        self._send("lost", now, lost, left)
+        for report in cancelled:
+            self.report(report)
         if name in self._suspending:
             self._handle_report(host, "Suspended", [])
         self.place()

@@ -140,7 +140,7 @@ class DaskExecutor:
             if kind == "report":
                 found.append(self._remember(reports.unpack(*details)))
             elif kind == "lost":
-                found.append(self._unseen(*details))
+                found += self._unseen(*details)
             elif kind == "host":
                 found.append(HostChange.from_tuple(details))
             elif kind == "slots":
@@ -154,27 +154,31 @@ class DaskExecutor:
             self._started.pop(report.key, None)
         return report
 
-    def _unseen(self, key: AttemptKey, clock: float, why: str, left: Sequence[tuple[int, int]]) -> Report:
-        """The report of an attempt on a host that is lost; `left` are processes there, and their tasks'."""
-        started = self._started.pop(key, None)
-        if started is None:
-            pids = tuple(pid for pid, _ in left)
-            return NotStarted(key=key, clock=clock, message=why, unseen=True, left_running=pids)
-        pids = tuple(pid for pid, task in left if task in (0, started.pid))
-        return Exited(
-            key=key,
-            clock=clock,
-            pid=started.pid,
-            exit_code=None,
-            core_dumped=False,
-            duration=clock - started.clock,
-            cpu=None,
-            max_rss=None,
-            threads=0,
-            orphans=(),
-            left_running=pids,
-            unseen=why,
-        )
+    def _unseen(
+        self,
+        clock: float,
+        lost: Sequence[tuple[AttemptKey, str]],
+        left: Sequence[tuple[int, int]],
+    ) -> list[Report]:
+        """The reports of attempts on a host that is lost, each with why its end is not known.
+
+        `left` are processes there, each with that of its task, 0 if that is not known.
+        """
+        started = {key: self._started.pop(key) for key, _ in lost if key in self._started}
+        # The others are of an attempt of which no start was reported.
+        known = {one.pid for one in started.values()}
+        return [
+            NotStarted(
+                key=key,
+                clock=clock,
+                message=why,
+                unseen=True,
+                left_running=tuple(pid for pid, task in left if task not in known),
+            )
+            if key not in started
+            else _unseen_end(started[key], clock, why, left)
+            for key, why in lost
+        ]
 
     def close(self, *, kill: bool = False) -> None:
         # It ends what runs on the hosts, in any case.
@@ -182,6 +186,23 @@ class DaskExecutor:
 
     def _how(self) -> str:
         return self._bridge.how()
+
+
+def _unseen_end(started: Started, clock: float, why: str, left: Sequence[tuple[int, int]]) -> Exited:
+    return Exited(
+        key=started.key,
+        clock=clock,
+        pid=started.pid,
+        exit_code=None,
+        core_dumped=False,
+        duration=clock - started.clock,
+        cpu=None,
+        max_rss=None,
+        threads=0,
+        orphans=(),
+        left_running=tuple(pid for pid, task in left if task in (0, started.pid)),
+        unseen=why,
+    )
 
 
 def _has_dask() -> bool:

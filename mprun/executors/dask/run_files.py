@@ -11,6 +11,8 @@ from mprun.executors.dask.artifacts import ArrivingArtifacts, Path, require_name
 from mprun.executors.dask.pieces import append_piece
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mprun.executors.dask.pieces import Piece
     from mprun.launcher.channel import AttemptKey
 
@@ -97,6 +99,13 @@ class RunFiles:
             file = os.open(part, flags, 0o600, dir_fd=self._results)
         self._parts[host, name] = part, file
         return part, file
+
+    def drop(self, host: int, logs: Mapping[AttemptKey, str]) -> None:
+        """Nothing more will arrive from a host, on which these attempts ran, each with its log."""
+        self.drop_results(host)
+        for key, log in logs.items():
+            self.end(log)
+            self.drop_artifacts(key)
 
     def drop_results(self, host: int) -> None:
         """The rest of what has arrived in part from a host will not arrive."""
