@@ -151,7 +151,8 @@ def changes(run):
 @pytest.mark.parametrize("policy", ["on_host_lost: rerun", "defaults: {retry: 1}"])
 def test_a_lost_attempt_runs_again_once_the_first_one_is_dead(place, begin, victim, policy):
     job = f"{policy}\ntasks:\n  - {{name: a, target: 'work:again', args: [PATH]}}\n"
-    process = begin(job)
+    # It is seen that nothing is left: the timeout is not waited for.
+    process = begin(job, "--host-timeout", "10m")
     _, main = pids(process, place / "pid")
     worker, agent = worker_of(main)
     {"worker": worker, "agent": agent}[victim].kill()

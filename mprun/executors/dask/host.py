@@ -118,12 +118,11 @@ class Host:
             return None
         known = {"key": other._key, "identity": other.identity, "sessions": other.sessions}
         try:
-            found: list[tuple[int, int]] = await self._ask(
-                REMAINS_SECONDS, action="remains", kill=kill, **known
-            )
+            found = await self._ask(REMAINS_SECONDS, action="remains", kill=kill, **known)
         except (OSError, TimeoutError):
             return None
-        return found
+        # Lists arrive as tuples.
+        return list(found)
 
     def send(self, *message: Any) -> None:
         """Queue a message to the agent."""
