@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ from mprun.diagnostics import quote
 from mprun.engine.preflight import env_texts
 from mprun.engine.unchanged_worker import UnchangedWorker
 from mprun.executors.base import ExecutorLost, Exited
-from mprun.jobfile.model import PARAM_VARIABLE, STANDARD_INPUT_PATH
+from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.references import ReferenceProblem
 from mprun.outcomes import Outcome
 from mprun.record.fingerprint import canonical
-from mprun.record.unchanged import Answer, Question, relative_job
+from mprun.record.last_results import LastResults
+from mprun.record.unchanged import Answer, Question, explain, relative_job
 from mprun.scheduling.instructions import RUN_FINISHED
 from mprun.scheduling.plan import Reused
 from mprun.scheduling.retry import UNCHANGED
@@ -54,6 +56,8 @@ class UnchangedChecks:
         warn: Callable[[str], None],
     ) -> None:
         self._plan = plan
+        self._directory = directory
+        self._job = relative_job(plan.job.path, directory.state.path)
         self._scheduler = scheduler
         self._table = table
         self._resolver = resolver
@@ -70,8 +74,8 @@ class UnchangedChecks:
 
         def first() -> dict[str, Any]:
             began, path, modules = executor.imports  # type: ignore[attr-defined]
-            job = relative_job(plan.job.path, directory.state.path)
-            return {"directory": directory.path, "job": job, "began": began, "path": path, "modules": modules}
+            about = {"directory": directory.path, "job": self._job}
+            return {**about, "began": began, "path": path, "modules": modules}
 
         self._worker = UnchangedWorker(first)
 
@@ -83,9 +87,10 @@ class UnchangedChecks:
         """Ask about a task whose references are resolved; False if it is none of these, and starts now."""
         planned = self._table.tasks[number]
         task = planned.task
-        if not task.is_compared or planned.copy:
+        if not task.is_compared:
             return False
-        if self._plan.job.path == STANDARD_INPUT_PATH or not self._is_told:
+        if why := self._never(planned):
+            self._explain(planned.name, why)
             return False
         try:
             values, folder = _task_values(self._plan, task, number, self._resolver)
@@ -96,20 +101,45 @@ class UnchangedChecks:
         self._worker.ask(number, lambda: ["check", _question(self._plan, planned, values, folder).to_dict()])
         return True
 
+    def _never(self, planned: PlannedTask) -> str:
+        """Why a task is not asked about in this run; empty if it is."""
+        if planned.copy:
+            return "a run with `--repeat` skips nothing"
+        if self._plan.job.path == STANDARD_INPUT_PATH:
+            return "a job from standard input has no file by which an earlier run could be found"
+        return "" if self._is_told else "this executor does not say what the job has imported"
+
     def proceed(self) -> None:
         """Act on the answers that have come."""
-        for key, answer in self._worker.take():
+        for key, answer, problem in self._worker.take():
             if isinstance(key, int):
-                self._handle_checked(key, Answer(**answer) if answer else Answer())
-            elif key is not None and key in self._held:
-                if answer:
-                    name = quote(self._table.tasks[key[0]].name)
-                    self._warn(f"nothing is kept to compare task {name} with in the next run: {answer}")
+                self._handle_checked(key, self._lost(key, problem) if problem else Answer(**answer))
+                continue
+            number, attempt = key
+            if attempt and key in self._held:
                 self._released.append(self._held.pop(key))
+            if (answer or problem) and not self._worker.failure:
+                name = quote(self._table.tasks[number].name)
+                self._warn(
+                    f"nothing is kept to compare task {name} with in the next run: {answer or problem}"
+                )
         if self._worker.failure and not self._has_warned:
             self._has_warned = True
             lacks = "no task is skipped as unchanged, and nothing is kept for the next run"
             self._warn(f"{lacks}: {self._worker.failure}")
+
+    def _lost(self, number: int, problem: str) -> Answer:
+        """What is done without an answer: the task runs, and what it did before says nothing any more."""
+        name = self._table.tasks[number].name
+        with contextlib.suppress(OSError):
+            LastResults(self._directory.state, self._job).forget(name)
+        self._explain(name, f"it could not be compared: {problem}")
+        return Answer(warning="" if self._worker.failure else problem)
+
+    def _explain(self, name: str, why: str) -> None:
+        # It is for `mprun why` alone.
+        with contextlib.suppress(OSError):
+            explain(self._directory, name, Answer(why=why))
 
     def _handle_checked(self, number: int, answer: Answer) -> None:
         planned, now = self._table.tasks[number], self._clock.timed()
@@ -134,7 +164,7 @@ class UnchangedChecks:
             if isinstance(report, Exited) and self._may_succeed(report, end_reason):
                 self._held[report.key] = report
                 name = self._table.tasks[report.key[0]].name
-                self._worker.ask(report.key, partial(list, ["finish", name]))
+                self._worker.ask(report.key, partial(list, ["finish", name, report.key[1]]))
                 continue
             if is_over:
                 admitted += self._give_up()
@@ -144,8 +174,10 @@ class UnchangedChecks:
         return admitted
 
     def _may_succeed(self, report: Exited, end_reason: str | None) -> bool:
+        # What else is a success, only its `expect` says.
+        expects = self._table.tasks[report.key[0]].task.expect is not None
         return (
-            report.exit_code == 0
+            (report.exit_code == 0 or (expects and report.exit_code is not None))
             and report.key[0] in self._runs
             and not self._worker.failure
             and end_reason in (None, RUN_FINISHED)
@@ -163,7 +195,8 @@ class UnchangedChecks:
         if finish.task not in self._runs or finish.outcome != Outcome.SUCCEEDED:
             return
         name, attempts = self._table.tasks[finish.task].name, finish.attempts
-        self._worker.ask(None, partial(list, ["keep", name, attempts]), needed=True)
+        # Attempts have numbers from 1.
+        self._worker.ask((finish.task, 0), partial(list, ["keep", name, attempts]), needed=True)
 
     def close(self) -> None:
         """Have written what is kept, and end the process."""
@@ -181,6 +214,7 @@ def _question(plan: Plan, planned: PlannedTask, values: dict[str, Any], folder: 
         task=planned.name,
         settings={label: canonical(value) for label, value in values.items()},
         targets=(task.target, *plan.job.preload) if task.target is not None else (),
+        artifacts=task.artifacts,
         inputs=task.inputs or (),
         outputs=task.outputs or (),
         folder=folder,
@@ -204,11 +238,7 @@ def _task_values(plan: Plan, task: Task, number: int, resolver: TaskResolver) ->
         values["its target"] = task.target
     values |= {f"argument {place}": value for place, value in enumerate(call.args, start=1)}
     values |= {f"argument {quote(name)}": value for name, value in call.kwargs.items()}
-    values |= {
-        f"environment variable {quote(name)}": value
-        for name, value in env.items()
-        if not name.startswith(PARAM_VARIABLE) and name != "MPRUN_TASK_DIR"
-    }
+    values |= {f"environment variable {quote(name)}": value for name, value in env.items()}
     values["its working directory"] = os.path.relpath(folder, os.path.dirname(plan.job.path))
     values["`expect`"] = None if expect is None else expect.to_dict()
     return values, folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
@@ -50,6 +51,8 @@ class _Forecast:
         self._resolver = TaskResolver(plan, TaskTable(plan), directory, param_variables())
         self._last = LastResults(directory.state, relative_job(plan.job.path, state_dir))
         self._has_last = self._open()
+        # As the launcher has it.
+        self._path = [*plan.job.import_path, plan.cwd or os.getcwd(), *sys.path]
         # The tasks that would run, or may.
         self._runs: set[int] = set()
 
@@ -74,11 +77,17 @@ class _Forecast:
                 self._runs.add(number)
         return found
 
-    def _expect(self, number: int, planned: PlannedTask) -> Expected:
+    def _never(self, planned: PlannedTask) -> str:
+        """Why a task runs whatever has changed; empty if there is no such reason."""
         if planned.copy:
-            return Expected(skipped=False, why="it is repeated")
-        if self._plan.force:
-            return Expected(skipped=False, why="`--force` was given")
+            return "it is repeated"
+        if planned.task.artifacts:
+            return "`artifacts` cannot be compared"
+        return "`--force` was given" if self._plan.force else ""
+
+    def _expect(self, number: int, planned: PlannedTask) -> Expected:
+        if why := self._never(planned):
+            return Expected(skipped=False, why=why)
         last = self._last.read(planned.name) if self._has_last else None
         if last is None:
             return Expected(skipped=False, why="no earlier run has left anything to compare with")
@@ -88,7 +97,7 @@ class _Forecast:
             return Expected(skipped=False, why=last.why)
         try:
             question = question_of(self._plan, planned, number, self._resolver)
-            why = recorded_difference(self._last, last, question)
+            why = recorded_difference(self._last, last, question, self._path)
         except ReferenceProblem:
             return Expected(skipped=None, why="it refers to results that are known only during the run")
         except Unusable as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import block_in_this_thread
 from mprun.record import unchanged_process
+from mprun.record.unchanged_process import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What the run has to keep at its end is written in some milliseconds, unless a file system hangs.
 _CLOSE_SECONDS = 5.0
+_ENDED = "the process that compares has ended"
 
 
 class UnchangedWorker:
@@ -36,7 +38,7 @@ class UnchangedWorker:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._requests: SimpleQueue[tuple[Any, Callable[[], Any], bool] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[Any, Any, str]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._is_ending = False
@@ -50,7 +52,7 @@ class UnchangedWorker:
         return self._reader
 
     def ask(self, key: Any, request: Callable[[], Any], *, needed: bool = False) -> None:
-        """Ask for what `request` returns, in JSON; `take` has the answer, or None if there will be none.
+        """Ask for what `request` returns, in JSON; `take` has the answer, or why there is none.
 
         What is `needed` is also asked at the end.
         """
@@ -61,13 +63,13 @@ class UnchangedWorker:
                 self._thread.start()
             except RuntimeError as error:  # The system has as many threads as it allows.
                 self.failure = self.failure or str(error)
-                self._answer(key, None)
+                self._answer(key, None, self.failure)
                 self._thread = None
                 return
         self._requests.put((key, request, needed))
 
-    def take(self) -> list[tuple[Any, Any]]:
-        """The answers since the last call, each with its key."""
+    def take(self) -> list[tuple[Any, Any, str]]:
+        """The answers since the last call: the key, the answer, and why there is none, "" if there is."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
         found = []
@@ -99,11 +101,13 @@ class UnchangedWorker:
         try:
             ours, self._pid = _start_process()
             with ours.makefile("rw", encoding="ascii") as stream:
-                _exchange(stream, self._first())
+                if problem := _exchange(stream, json.dumps(self._first()))[1]:
+                    raise OSError(problem)
                 self._serve(stream)
-        except (OSError, ValueError, EOFError) as error:
-            if not self._is_ending:
-                self.failure = str(error) or "its process has ended"
+        except (EOFError, ConnectionError):
+            self._fail(_ENDED)
+        except Exception as error:  # A task waits for each answer.
+            self._fail(str(error) or type(error).__name__)
         finally:
             if ours is not None:
                 ours.close()
@@ -115,29 +119,41 @@ class UnchangedWorker:
         # There is no process any more.
         while (request := self._requests.get()) is not None:
             self._needed_done += request[2]
-            self._answer(request[0], None)
+            self._answer(request[0], None, self.failure or _ENDED)
+
+    def _fail(self, why: str) -> None:
+        if not self._is_ending:
+            self.failure = why
 
     def _serve(self, stream: Any) -> None:
         while (request := self._requests.get()) is not None:
             key, make, is_needed = request
-            answer = None
+            answer, problem = None, _ENDED
             try:
                 if is_needed or not self._is_ending:
-                    answer = _exchange(stream, make())
+                    answer, problem = self._ask(stream, make)
             finally:
                 self._needed_done += is_needed
-                self._answer(key, answer)
+                self._answer(key, answer, problem)
         # For the loop after this one.
         self._requests.put(None)
 
-    def _answer(self, key: Any, answer: Any) -> None:
-        self._answers.put((key, answer))
+    def _ask(self, stream: Any, make: Callable[[], Any]) -> tuple[Any, str]:
+        try:
+            line = json.dumps(make())
+        except Exception as error:  # One bad request is not the end of all.
+            return None, describe(error)
+        answer, problem = _exchange(stream, line)
+        return answer, problem
+
+    def _answer(self, key: Any, answer: Any, problem: str) -> None:
+        self._answers.put((key, answer, problem))
         with contextlib.suppress(OSError):
             os.write(self._writer, b"\0")
 
 
-def _exchange(stream: Any, request: Any) -> Any:
-    stream.write(json.dumps(request) + "\n")
+def _exchange(stream: Any, request: str) -> Any:
+    stream.write(request + "\n")
     stream.flush()
     line = stream.readline()
     if not line:

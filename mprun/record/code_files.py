@@ -1,109 +1,150 @@
 """Finds the code that a target depends on: modules of the project by their syntax, others by their versions.
 
-The modules that a module may import are found in its text, without running it. What it imports in a
-way that the text does not show counts as everything that the job has imported.
+The modules that a module may import are found in its text, without running it. If that does not tell which
+ones they are, nothing is known of the target.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
+import importlib
 import importlib.machinery
-import importlib.util
-import marshal
 import os
 import re
 import sys
-from functools import cached_property
-from importlib import metadata
+import time
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.frozen import Frozen
-from mprun.record.file_hashes import Unusable, read_source, signature
+from mprun.record.distributions import InstalledOn
+from mprun.record.file_hashes import Unusable, look, signature
+from mprun.record.source_code import read_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from mprun.record.distributions import Distributions
     from mprun.record.file_hashes import Signature
+    from mprun.record.source_code import Source
 
-# A module that uses one of these may import anything.
-_DYNAMIC = frozenset(
-    {"import_module", "__import__", "exec", "eval", "runpy", "run_path", "run_module", "iter_modules"}
-    | {"walk_packages", "spec_from_file_location", "find_spec", "load_module", "exec_module", "entry_points"}
-    | {"import_string", "load_source"}
-)
-# These are names of methods as well.
-_DYNAMIC_ATTRIBUTES = _DYNAMIC - {"exec", "eval"}
 _STANDARD = f"{os.path.dirname(os.__file__)}/"
 _INSTALLED = re.compile("/(?:site|dist)-packages/")
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 # What imports the job.
-_OWN = "mprun"
-
-
-class Source(Frozen):
-    """A file of code: the digest of what it does, the modules that it names, whether it may use others."""
-
-    digest: str
-    names: frozenset[str]
-    attributes: frozenset[str]
-    dynamic: bool
-    signature: Signature
+_NOT_OF_THE_JOB = frozenset({"mprun", "__main__", "__mp_main__"})
+# A change is seen in the times of a directory only after this time, in nanoseconds.
+_TICK_NS = 20_000_000
 
 
 class Code(Frozen):
-    """The code of a target: the paths of the project's modules by name, and the top-level names of others."""
+    """The code of a target: each module of the project by its name, and the distributions behind others.
+
+    `paths`, `digests` and `signatures` have the same names. `absent` are the modules that are not there.
+    """
 
     paths: dict[str, str]
-    others: frozenset[str]
+    digests: dict[str, str]
+    signatures: dict[str, Signature]
+    absent: frozenset[str]
+    distributions: dict[str, str]
+
+    def changed_file(self) -> str:
+        """The path of a file that is not what it was; empty if there is none."""
+        changed = (path for name, path in self.paths.items() if look(path) != self.signatures[name])
+        return next(changed, "")
+
+    def difference(self, now: Code) -> str:
+        """What has changed by `now`, as a clause; empty if nothing has."""
+        if self.distributions != now.distributions:
+            return "an installed distribution changed"
+        return "" if self == now else "what it can import changed"
+
+
+class _Place(Frozen):
+    """Where a module is: `kind` is one of `project`, `namespace`, `other`, `standard` and `absent`."""
+
+    kind: str
+    path: str = ""
+    folders: tuple[str, ...] = ()
 
 
 class ImportedCode:
     """The code of a job whose modules have been imported.
 
     `modules` has the file of each module that is not part of Python, None for one without a file, and
-    `path` is where others would be found.
+    `path` is where others would be found. Whatever changes meanwhile is seen.
     """
 
     def __init__(self, modules: Mapping[str, str | None], path: Sequence[str]) -> None:
-        self._modules = {name: file for name, file in modules.items() if name.partition(".")[0] != _OWN}
-        self._path = list(path)
+        self._modules = {
+            name: file for name, file in modules.items() if name.partition(".")[0] not in _NOT_OF_THE_JOB
+        }
+        self._path = tuple(path)
         self._sources: dict[str, Source] = {}
-        self._found: dict[str, tuple[str | None, bool, Sequence[str]]] = {}
-        self._code: dict[tuple[str, ...], Code] = {}
-        self._versions: dict[frozenset[str], dict[str, str]] = {}
+        self._installed = InstalledOn()
+        self._code: dict[tuple[str, ...], tuple[Code, dict[str, Signature | None]]] = {}
 
     def of(self, targets: Sequence[str]) -> Code:
-        """The code that runs if these targets, or modules, are imported and called. Raises Unusable."""
+        """The code that runs now if these targets, or modules, are imported and called.
+
+        Raises Unusable, also if that cannot be known.
+        """
         key = tuple(targets)
-        if key not in self._code:
-            self._code[key] = self._collect(key)
-        return self._code[key]
+        known = self._code.get(key)
+        if known is not None and all(look(path) == found for path, found in known[1].items()):
+            return known[0]
+        self._code.pop(key, None)
+        importlib.invalidate_caches()
+        search = _Search(self._modules, self._path, self._source, self._installed.on(self._path))
+        code = search.collect(key)
+        if not search.may_have_missed():
+            self._code[key] = code, search.seen
+        return code
 
-    def source(self, path: str) -> Source:
-        """What is in a file, as it was when it was first read. Raises Unusable."""
-        if path not in self._sources:
-            self._sources[path] = read_code(path)
-        return self._sources[path]
+    def _source(self, path: str) -> Source:
+        known = self._sources.get(path)
+        if known is None or signature(path) != known.signature:
+            known = self._sources[path] = read_code(path)
+        return known
 
-    def changed(self, code: Code) -> str:
-        """The path of a file of this code that is not what it was; empty if there is none."""
-        for path in code.paths.values():
-            try:
-                if signature(path) != self.source(path).signature:
-                    return path
-            except Unusable:
-                return path
-        return ""
 
-    def _collect(self, targets: Sequence[str]) -> Code:
+class _Search:
+    """One search for the code of a target; `seen` has the signatures of all that it has looked at."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, str | None],
+        path: tuple[str, ...],
+        source: Callable[[str], Source],
+        distributions: Distributions,
+    ) -> None:
+        self._modules = modules
+        self._path = path
+        self._source = source
+        self._began = time.time_ns()
+        self._found: dict[str, _Place] = {}
+        self.seen: dict[str, Signature | None] = {}
+        for entry in path:
+            self._watch(entry)
+        self._distributions = distributions
+        self.seen.update(distributions.seen)
+
+    def may_have_missed(self) -> bool:
+        """Whether something changed so shortly before that another change would not show."""
+        newest = max((found[-1] for found in self.seen.values() if found is not None), default=0)
+        return newest > self._began - _TICK_NS
+
+    def _watch(self, path: str) -> None:
+        if path not in self.seen:
+            self.seen[path] = look(path)
+
+    def collect(self, targets: Sequence[str]) -> Code:
+        """All that is behind these targets. Raises Unusable."""
         paths: dict[str, str] = {}
+        sources: dict[str, Source] = {}
         others: set[str] = set()
         seen: set[str] = set()
         pending = [name for target in targets for name in _names_of_target(target)]
-        is_dynamic = False
         while pending:
             name = pending.pop()
             if name in seen:
@@ -111,122 +152,119 @@ class ImportedCode:
             seen.add(name)
             if name.endswith(".*"):
                 # Of a package, these may be its submodules.
-                pending += [one for one in self._modules if one.startswith(name[:-1])]
+                pending += self._children(name[:-2])
                 continue
             if "." in name:
                 # The import of a module runs the packages around it first.
                 pending.append(name.rpartition(".")[0])
-            path, is_project, _ = self._find(name)
-            if path is None and not is_project:
+            place = self._find(name)
+            if place.kind not in ("standard", "absent"):
+                others.add(name.partition(".")[0])
+            if place.kind != "project":
                 continue
-            others.add(name.partition(".")[0])
-            if not is_project or path is None:
-                continue
-            paths[name] = path
-            source = self.source(path)
-            pending += _absolute(name, path, source.names)
-            pending += self._used_submodules(name, path, source)
-            if source.dynamic and not is_dynamic:
-                is_dynamic = True
-                pending += self._modules
-        return Code(paths=dict(sorted(paths.items())), others=frozenset(others))
+            self._watch(place.path)
+            source = self._source(place.path)
+            if source.unknown:
+                raise Unusable(f"what module {quote(name)} imports cannot be known: {source.unknown}")
+            paths[name], sources[name] = place.path, source
+            self._refuse_absent(name, place.path, source)
+            pending += _absolute(name, place.path, source.names | source.maybe)
+            pending += self._reachable(name, place.path, source)
+        return Code(
+            paths=dict(sorted(paths.items())),
+            digests={name: source.digest for name, source in sources.items()},
+            signatures={name: source.signature for name, source in sources.items()},
+            absent=frozenset(
+                name for name in seen if self._found.get(name, _Place(kind="")).kind == "absent"
+            ),
+            distributions=self._distributions.of(others),
+        )
 
-    def _used_submodules(self, module: str, path: str, source: Source) -> Iterator[str]:
-        """The submodules that a module may use as attributes of packages that it imports."""
-        for name in _absolute(module, path, source.names):
-            if name in self._modules and _is_package(self._modules[name] or "__init__"):
-                submodules = (f"{name}.{attribute}" for attribute in source.attributes)
-                yield from (one for one in submodules if one in self._modules)
+    def _refuse_absent(self, module: str, path: str, source: Source) -> None:
+        for name in _absolute(module, path, source.names - source.optional):
+            if self._find(name).kind == "absent" and name.partition(".")[0] not in sys.stdlib_module_names:
+                raise Unusable(f"where module {quote(module)} finds {quote(name)} cannot be known")
 
-    def _find(self, name: str) -> tuple[str | None, bool, Sequence[str]]:
-        """The file of a module, whether it is the project's own, and where its submodules are found."""
+    def _reachable(self, module: str, path: str, source: Source) -> Iterator[str]:
+        """The submodules that a module may use without importing them, because others have."""
+        for name in _absolute(module, path, source.bound):
+            yield from self._below(name)
+        if _is_package(path):
+            # They are names in the package itself.
+            submodules = (f"{module}.{attribute}" for attribute in source.attributes)
+            yield from (one for one in submodules if one in self._modules)
+
+    def _children(self, package: str) -> Iterator[str]:
+        """Everything in the directories of a package of the project that may be a module."""
+        place = self._find(package)
+        if place.kind in ("project", "namespace"):
+            for folder in place.folders:
+                self._watch(folder)
+                with contextlib.suppress(OSError):
+                    stems = {name.partition(".")[0] for name in os.listdir(folder)}
+                    yield from (
+                        f"{package}.{stem}" for stem in stems if stem.isidentifier() and stem != "__init__"
+                    )
+
+    def _below(self, package: str) -> Iterator[str]:
+        return (one for one in self._modules if one.startswith(f"{package}."))
+
+    def _find(self, name: str) -> _Place:
         if name not in self._found:
             self._found[name] = self._look_for(name)
         return self._found[name]
 
-    def _look_for(self, name: str) -> tuple[str | None, bool, Sequence[str]]:
+    def _look_for(self, name: str) -> _Place:
         top, _, rest = name.partition(".")
-        if top == _OWN:
-            return "", False, ()
-        if (path := self._modules.get(name)) is not None:
-            return path, not _INSTALLED.search(path), (os.path.dirname(path),)
-        if not rest and name in sys.builtin_module_names:
-            return None, False, ()
-        where = self._find(name.rpartition(".")[0])[2] if rest else self._path
-        if not where:
-            return None, False, ()
+        if top in _NOT_OF_THE_JOB:
+            return _Place(kind="standard")
+        where = self._path
+        if rest:
+            around = self._find(name.rpartition(".")[0])
+            if around.kind in ("standard", "other", "absent"):
+                # What a package of others has is compared as a whole.
+                return around
+            where = around.folders
+        elif name in sys.builtin_module_names:
+            return _Place(kind="standard")
+        found = self._find_in(name, where)
+        known = self._modules.get(name)
+        if known is None or found.path == known:
+            return found
+        if found.kind == "absent":
+            # A finder of its own has found it.
+            return self._place(name, known, (os.path.dirname(known),) if _is_package(known) else ())
+        raise Unusable(f"module {quote(name)} is imported from {quote(known)}, and now found elsewhere")
+
+    def _find_in(self, name: str, where: tuple[str, ...]) -> _Place:
+        tail = name.rpartition(".")[2]
+        for entry in where:
+            self._watch(entry)
+            # It may become a package.
+            if os.path.isdir(folder := os.path.join(entry, tail)):
+                self._watch(folder)
+        # Without the name of the package: that would have to be imported for it.
         try:
-            spec = importlib.machinery.PathFinder.find_spec(name, list(where))
+            spec = importlib.machinery.PathFinder.find_spec(tail, [*where])
         except (ImportError, ValueError, OSError):
-            return None, False, ()
+            spec = None
         if spec is None:
-            return None, False, ()
+            return _Place(kind="absent")
         folders = tuple(spec.submodule_search_locations or ())
         if not spec.has_location or spec.origin is None:
-            return None, False, folders
-        if is_standard(spec.origin):
-            return None, False, ()
-        return spec.origin, not _INSTALLED.search(spec.origin), folders
+            return _Place(kind="namespace", folders=folders)
+        return self._place(name, os.path.abspath(spec.origin), folders)
 
-    def versions(self, names: frozenset[str]) -> dict[str, str]:
-        """The versions of the distributions that have these top-level modules, and of what they require."""
-        if names not in self._versions:
-            self._versions[names] = self._find_versions(names)
-        return self._versions[names]
-
-    def _find_versions(self, names: Iterable[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        pending = [name for top in names for name in self._distributions[0].get(top, ())]
-        while pending:
-            name = pending.pop()
-            if name not in found and (known := self._distributions[1].get(name)) is not None:
-                found[name] = known.version
-                pending += (
-                    _normal(one[1]) for text in known.requires or () if (one := _REQUIREMENT.match(text))
-                )
-        return dict(sorted(found.items()))
-
-    @cached_property
-    def _distributions(self) -> tuple[dict[str, list[str]], dict[str, metadata.Distribution]]:
-        """The distributions by top-level module, and by name; of two with the same name the first counts."""
-        by_module: dict[str, list[str]] = {}
-        by_name: dict[str, metadata.Distribution] = {}
-        for found in metadata.distributions(path=self._path):
-            name = _normal(found.metadata["Name"] or "")
-            if not name or name in by_name:
-                continue
-            by_name[name] = found
-            for top in _top_level(found):
-                by_module.setdefault(top, []).append(name)
-        return by_module, by_name
-
-
-def installed_versions(names: Iterable[str], path: Sequence[str]) -> dict[str, str]:
-    """The versions of these distributions, as far as they are installed."""
-    wanted, found = set(names), {}
-    for known in metadata.distributions(path=list(path)):
-        name = _normal(known.metadata["Name"] or "")
-        if name in wanted and name not in found:
-            found[name] = known.version
-    return found
+    def _place(self, name: str, path: str, folders: tuple[str, ...]) -> _Place:
+        if is_standard(path):
+            return _Place(kind="standard", path=path)
+        is_installed = _INSTALLED.search(path) and self._distributions.has(name.partition(".")[0])
+        return _Place(kind="other" if is_installed else "project", path=path, folders=folders)
 
 
 def is_standard(path: str) -> bool:
     """Whether a file is part of Python."""
     return path.startswith(_STANDARD) and not _INSTALLED.search(path[len(_STANDARD) - 1 :])
-
-
-def _normal(name: str) -> str:
-    return re.sub("[-_.]+", "-", name).lower()
-
-
-def _top_level(found: metadata.Distribution) -> set[str]:
-    if text := found.read_text("top_level.txt"):
-        return set(text.split())
-    files = (file.parts for file in found.files or ())
-    return {
-        parts[0].partition(".")[0] for parts in files if len(parts) > 1 or parts[0].endswith((".py", ".so"))
-    }
 
 
 def _names_of_target(target: str) -> Iterator[str]:
@@ -236,72 +274,6 @@ def _names_of_target(target: str) -> Iterator[str]:
     for part in path.split(".")[:-1]:
         module = f"{module}.{part}"
         yield module
-
-
-def read_code(path: str) -> Source:
-    """What is in a file of code; of one that cannot be parsed as Python, its bytes. Raises Unusable."""
-    data, found = read_source(path)
-    names: set[str] = set()
-    attributes: set[str] = set()
-    dynamic = False
-    if path.endswith(".py"):
-        try:
-            tree = ast.parse(data)
-            _refuse_stale_cache(path, data, found)
-            for node in ast.walk(tree):
-                dynamic |= _collect_names(node, names, attributes)
-            text = ast.dump(_without_docstrings(tree), annotate_fields=False)
-            data = text.encode("utf-8", "surrogatepass")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            dynamic = True
-    else:
-        # Compiled code may import anything.
-        dynamic = True
-    return Source(
-        digest=hashlib.sha256(data).hexdigest(),
-        names=frozenset(names),
-        attributes=frozenset(attributes),
-        dynamic=dynamic,
-        signature=found,
-    )
-
-
-def _refuse_stale_cache(path: str, data: bytes, found: Signature) -> None:
-    """Raise Unusable if Python imports what this file was before: it takes two edits in a second for one."""
-    cache = importlib.util.cache_from_source(path)
-    try:
-        compiled, (*_, written) = read_source(cache)
-    except Unusable:
-        return
-    size, modified, changed = found[2:]
-    header = importlib.util.MAGIC_NUMBER + b"".join(
-        (number & 0xFFFFFFFF).to_bytes(4, "little") for number in (0, modified // 1_000_000_000, size)
-    )
-    if not compiled.startswith(header) or written > changed:
-        return
-    with contextlib.suppress(EOFError, ValueError, TypeError):
-        if marshal.loads(compiled[len(header) :]) == compile(data, path, "exec", dont_inherit=True):  # noqa: S302
-            return
-    raise Unusable(f"{quote(cache)} is of an earlier {quote(os.path.basename(path))}: remove it")
-
-
-def _collect_names(node: ast.AST, names: set[str], attributes: set[str]) -> bool:
-    """Add the modules that a node may import, relative ones with dots; whether it may import others."""
-    if isinstance(node, ast.Import):
-        names.update(alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = "." * node.level + (node.module or "")
-        names.add(base)
-        dot = "" if base.endswith(".") else "."
-        # Each may be a module.
-        names.update(f"{base}{dot}{alias.name}" for alias in node.names)
-        return any(alias.name in _DYNAMIC for alias in node.names)
-    elif isinstance(node, ast.Name):
-        return node.id in _DYNAMIC
-    elif isinstance(node, ast.Attribute):
-        attributes.add(node.attr)
-        return node.attr in _DYNAMIC_ATTRIBUTES
-    return False
 
 
 def _absolute(module: str, path: str, names: Iterable[str]) -> Iterator[str]:
@@ -321,16 +293,3 @@ def _absolute(module: str, path: str, names: Iterable[str]) -> Iterator[str]:
 
 def _is_package(path: str) -> bool:
     return os.path.basename(path).partition(".")[0] == "__init__"
-
-
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                del node.body[0]
-    return tree

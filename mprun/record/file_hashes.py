@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import stat
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
+from mprun.frozen import Frozen
+from mprun.record.file_patterns import find_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A task may have so many files; also directories are counted that are looked into.
 MAX_FILES = 100_000
@@ -29,8 +29,15 @@ class Unusable(Exception):
     """Files that cannot be compared; the text says why."""
 
 
-def hash_matches(patterns: Sequence[str], folder: str, key: str) -> dict[str, str]:
-    """The SHA-256 of each regular file that one of the patterns matches, by its path, sorted.
+class HashedFile(Frozen):
+    """The SHA-256 of a file, and its signature at that time."""
+
+    digest: str
+    signature: Signature
+
+
+def hash_matches(patterns: Sequence[str], folder: str, key: str) -> dict[str, HashedFile]:
+    """Each regular file that one of the patterns matches, by its path, sorted.
 
     Relative patterns start at `folder`; `key` is what the job file calls them. Names with a dot at the
     front match only a pattern that has it, and what is in a `__pycache__` never does. Raises Unusable.
@@ -49,13 +56,20 @@ def hash_matches(patterns: Sequence[str], folder: str, key: str) -> dict[str, st
     return {path: hash_file(os.path.join(folder, path)) for path in sorted(found)}
 
 
+def digests(files: Mapping[str, HashedFile]) -> dict[str, str]:
+    """The SHA-256 of each file."""
+    return {path: found.digest for path, found in files.items()}
+
+
 def _files(pattern: str, folder: str, key: str) -> Iterator[str]:
-    matches = glob.iglob(pattern, root_dir=folder, recursive=True)
-    for number, path in enumerate(islice(matches, MAX_FILES + 1)):
-        if number == MAX_FILES:
-            raise Unusable(_too_many(key))
-        if _CACHE not in path.split(os.sep) and not os.path.isdir(os.path.join(folder, path)):
-            yield os.path.normpath(path)
+    try:
+        for number, path in enumerate(find_matches(pattern, folder)):
+            if number == MAX_FILES:
+                raise Unusable(_too_many(key))
+            if _CACHE not in path.split(os.sep) and not os.path.isdir(os.path.join(folder, path)):
+                yield path
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{quote(pattern)} in `{key}`: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _is_folder(pattern: str, folder: str) -> bool:
@@ -66,12 +80,15 @@ def _too_many(key: str) -> str:
     return f"`{key}` matches more than {MAX_FILES:,} files and directories"
 
 
-def hash_file(path: str) -> str:
+def hash_file(path: str) -> HashedFile:
     """The SHA-256 of a regular file. Raises Unusable, also if it changes meanwhile."""
+    before = signature(path)
     digest = hashlib.sha256()
     for part in _read(path):
         digest.update(part)
-    return digest.hexdigest()
+    if signature(path) != before:
+        raise Unusable(_changed(path))
+    return HashedFile(digest=digest.hexdigest(), signature=before)
 
 
 def read_source(path: str) -> tuple[bytes, Signature]:
@@ -91,6 +108,14 @@ def signature(path: str) -> Signature:
         return _signature(os.stat(path))
     except (OSError, ValueError) as error:
         raise Unusable(_unreadable(path, error)) from None
+
+
+def look(path: str) -> Signature | None:
+    """The signature of a file or directory; None if it is not there."""
+    try:
+        return signature(path)
+    except Unusable:
+        return None
 
 
 def _signature(found: os.stat_result) -> Signature:

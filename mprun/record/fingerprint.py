@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The version of the format: a digest of another one says nothing.
-FORMAT = 1
+FORMAT = 2
 
 
 class Fingerprint(Frozen):
@@ -22,7 +22,7 @@ class Fingerprint(Frozen):
     `settings` has what the job file says, with references resolved, as keyed digests: without the key no one
     can try what a secret was. `inputs` and `outputs` have the SHA-256 of each file by its path, `code` of
     each module of the project its path and the digest of its syntax tree, `distributions` the version of
-    each other one that is used. `python` is the version of Python.
+    each other one that is used, with a digest of what it has installed. `python` is the version of Python.
     """
 
     settings: dict[str, str]
@@ -73,7 +73,13 @@ def _version(what: str, then: str | None, now: str | None) -> str:
         return ""
     if then is None:
         return f"{what} is new"
-    return f"{what} is gone" if now is None else f"{what} has changed from {then} to {now}"
+    if now is None:
+        return f"{what} is gone"
+    # What is behind the version is a digest.
+    versions = [text.rpartition(" ")[0] or text for text in (then, now)]
+    if versions[0] == versions[1]:
+        return f"{what} has changed in version {versions[0]}"
+    return f"{what} has changed from {versions[0]} to {versions[1]}"
 
 
 def canonical(value: Any) -> str:

@@ -139,6 +139,11 @@ class LastResults:
                 found[suffix] = hmac.new(self._secret, data, hashlib.sha256).hexdigest()
         return found
 
+    def forget(self, task: str) -> None:
+        """What a task did last says nothing any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self._folder.unlink(self._name(task))
+
     def limit(self) -> None:
         """Remove the oldest files if there are too many."""
         names = self._folder.names()

@@ -6,25 +6,25 @@ import contextlib
 import json
 import os
 import platform
-import sys
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.frozen import Frozen
-from mprun.record import file_hashes
-from mprun.record.code_files import installed_versions, read_code
-from mprun.record.file_hashes import Unusable
+from mprun.record.distributions import installed_versions
+from mprun.record.file_hashes import Unusable, digests, hash_matches
 from mprun.record.fingerprint import Fingerprint
 from mprun.record.last_results import LastResult, LastResults, Unknown
 from mprun.record.resume import adopt_results
+from mprun.record.source_code import read_code
 from mprun.record.state_dir import file_name
 from mprun.record.state_files import CREATE
 from mprun.scheduling.plan import Reused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mprun.record.code_files import Code, ImportedCode
+    from mprun.record.file_hashes import HashedFile
     from mprun.record.state_dir import RunDirectory
 
 # The file systems' clocks are up to this far behind the one of programs, in nanoseconds.
@@ -38,7 +38,8 @@ class Question(Frozen):
 
     `settings` are canonical texts by their labels, in the order in which differences are looked for.
     `targets` are the target and the modules that are imported for every task; none of a command. Patterns in
-    `inputs` and `outputs` start at `folder`. With `forced` it runs in any case.
+    `inputs` and `outputs` start at `folder`. With `forced` it runs in any case, and so does a task that has
+    `artifacts`.
     """
 
     task: str
@@ -48,6 +49,7 @@ class Question(Frozen):
     outputs: tuple[str, ...]
     folder: str
     forced: bool = False
+    artifacts: bool = False
 
 
 class Answer(Frozen):
@@ -60,6 +62,16 @@ class Answer(Frozen):
     attempts: int = 0
     why: str = ""
     warning: str = ""
+
+
+class _Before(Frozen):
+    """What a task depended on before its start; `attempt` is the one whose files were hashed at its end."""
+
+    question: Question
+    fingerprint: Fingerprint
+    inputs: dict[str, HashedFile]
+    code: Code
+    attempt: int = 0
 
 
 class UnchangedTasks:
@@ -77,16 +89,23 @@ class UnchangedTasks:
         self._imported = imported
         self._began = began
         # What each task that runs depended on before its start.
-        self._before: dict[str, tuple[Question, Fingerprint, Code]] = {}
+        self._before: dict[str, _Before] = {}
 
     def check(self, question: Question) -> Answer:
         """Whether a task is unchanged; if it is not, it must run now. Raises OSError."""
-        answer = self._answer(question)
+        try:
+            answer = self._answer(question)
+        except Unusable as error:
+            answer = Answer(why=str(error), warning=str(error))
+        except Exception:
+            # The task runs: what it did before says nothing any more.
+            self._begin(question.task, "could not be compared")
+            raise
         if not answer.since:
             self._begin(
                 question.task, f"left nothing to compare with: {answer.warning}" if answer.warning else ""
             )
-        self._explain(question.task, answer)
+        explain(self._directory, question.task, answer)
         return answer
 
     def _begin(self, task: str, why: str) -> None:
@@ -95,11 +114,11 @@ class UnchangedTasks:
 
     def _answer(self, question: Question) -> Answer:
         last = self._last.read(question.task)
-        try:
-            now, code = self._fingerprint(question)
-        except Unusable as error:
-            return Answer(why=str(error), warning=str(error))
-        self._before[question.task] = question, now, code
+        if question.artifacts:
+            raise Unusable("`artifacts` cannot be compared")
+        before = self._look(question)
+        self._before[question.task] = before
+        now = before.fingerprint
         if question.forced:
             return Answer(why="`--force` was given")
         if isinstance(last, Unknown):
@@ -126,79 +145,85 @@ class UnchangedTasks:
             self._last.write(task, last.replace(holder=self._directory.run_id))
         return Answer(since=last.run, attempts=last.attempts)
 
-    def finish(self, task: str) -> str:
-        """A task has come to its end: hash what it made. Why nothing can be kept of it; empty if it can."""
-        found = self._before.get(task)
-        if found is None:
+    def finish(self, task: str, attempt: int) -> str:
+        """An attempt has ended: hash what it made. Why nothing can be kept of it; empty if it can."""
+        before = self._before.pop(task, None)
+        if before is None:
             return ""
-        question, before, code = found
+        question = before.question
         try:
-            if path := self._imported.changed(code):
+            if path := before.code.changed_file():
                 raise Unusable(f"{quote(path)} changed while the task ran")
-            if before.inputs != file_hashes.hash_matches(question.inputs, question.folder, "inputs"):
+            if changed := before.code.difference(self._imported.of(question.targets)):
+                raise Unusable(f"{changed} while the task ran")
+            if before.inputs != hash_matches(question.inputs, question.folder, "inputs"):
                 raise Unusable("one of its `inputs` changed while the task ran")
-            outputs = file_hashes.hash_matches(question.outputs, question.folder, "outputs")
+            outputs = digests(hash_matches(question.outputs, question.folder, "outputs"))
         except Unusable as problem:
-            del self._before[task]
             self._begin(task, f"left nothing to compare with: {problem}")
             return str(problem)
-        self._before[task] = question, before.replace(outputs=outputs), code
+        known = before.fingerprint.replace(outputs=outputs)
+        self._before[task] = before.replace(fingerprint=known, attempt=attempt)
         return ""
 
     def keep(self, task: str, attempts: int) -> None:
-        """A task has succeeded, after `finish`. Raises OSError."""
+        """A task has succeeded, after `finish` of its last attempt. Raises OSError."""
         found = self._before.pop(task, None)
-        if found is None:
+        if found is None or found.attempt != attempts:
             return
         run = self._directory.run_id
         files = self._last.result_digests(self._directory, task, attempts)
-        kept = LastResult(run=run, holder=run, attempts=attempts, fingerprint=found[1], files=files)
+        kept = LastResult(run=run, holder=run, attempts=attempts, fingerprint=found.fingerprint, files=files)
         with self._last.locked():
             # If another run has started it meanwhile, that may have made what is there now.
             if self._last.is_running(task, run):
                 self._last.write(task, kept)
 
-    def _fingerprint(self, question: Question) -> tuple[Fingerprint, Code]:
+    def _look(self, question: Question) -> _Before:
         """What a task depends on now, without its outputs. Raises Unusable."""
         code = self._imported.of(question.targets)
-        for path in code.paths.values():
-            if self._imported.source(path).signature[-1] > self._began - _CLOCK_NS:
-                raise Unusable(f"{quote(path)} changed while it was imported")
+        for name, found in code.signatures.items():
+            if found[-1] > self._began - _CLOCK_NS:
+                raise Unusable(f"{quote(code.paths[name])} changed while it was imported, or after that")
+        inputs = hash_matches(question.inputs, question.folder, "inputs")
         now = Fingerprint(
             settings={label: self._last.digest(text) for label, text in question.settings.items()},
-            inputs=file_hashes.hash_matches(question.inputs, question.folder, "inputs"),
+            inputs=digests(inputs),
             outputs={},
             python=platform.python_version(),
             code={
-                name: [os.path.relpath(path, self._directory.state.path), self._imported.source(path).digest]
+                name: [os.path.relpath(path, self._directory.state.path), code.digests[name]]
                 for name, path in code.paths.items()
             },
-            distributions=self._imported.versions(code.others),
+            distributions=code.distributions,
         )
-        return now, code
-
-    def _explain(self, task: str, answer: Answer) -> None:
-        """Write for `mprun why` what was found."""
-        text = json.dumps({"unchanged_since": answer.since or None, "why": answer.why})
-        file = self._directory.results.file(f"{file_name(task)}{WHY}")
-        with open(file.open(CREATE), "wb") as stream:
-            stream.write(text.encode("utf-8", "surrogatepass"))
+        return _Before(question=question, fingerprint=now, inputs=inputs, code=code)
 
 
-def recorded_difference(results: LastResults, last: LastResult, question: Question) -> str:
+def explain(directory: RunDirectory, task: str, answer: Answer) -> None:
+    """Write for `mprun why` what was found. Raises OSError."""
+    text = json.dumps({"unchanged_since": answer.since or None, "why": answer.why})
+    file = directory.results.file(f"{file_name(task)}{WHY}")
+    with open(file.open(CREATE), "wb") as stream:
+        stream.write(text.encode("utf-8", "surrogatepass"))
+
+
+def recorded_difference(
+    results: LastResults, last: LastResult, question: Question, path: Sequence[str]
+) -> str:
     """The first difference from what a task did last, by the code that it had then; empty if there is none.
 
-    Raises Unusable if its inputs cannot be compared.
+    Distributions are looked for on `path`. Raises Unusable if its inputs cannot be compared.
     """
     then = last.fingerprint
     outputs, problem = _outputs(question)
     now = Fingerprint(
         settings={label: results.digest(text) for label, text in question.settings.items()},
-        inputs=file_hashes.hash_matches(question.inputs, question.folder, "inputs"),
+        inputs=digests(hash_matches(question.inputs, question.folder, "inputs")),
         outputs=outputs,
         python=platform.python_version(),
         code=dict(_code_now(then, results.state.path)),
-        distributions=installed_versions(then.distributions, sys.path),
+        distributions=installed_versions(then.distributions, path),
     )
     return then.difference(now) or problem
 
@@ -216,7 +241,7 @@ def _outputs(question: Question) -> tuple[dict[str, str], str]:
     problem = ""
     for pattern in question.outputs:
         try:
-            found |= file_hashes.hash_matches([pattern], question.folder, "outputs")
+            found |= digests(hash_matches([pattern], question.folder, "outputs"))
         except Unusable as error:
             # If it was there after the last run, the difference names it.
             problem = problem or str(error)

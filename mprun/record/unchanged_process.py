@@ -1,6 +1,7 @@
 """The program of the process that hashes what tasks depend on; it waits for files in place of the engine.
 
-Each request on descriptor 0 is a line of JSON, and so is its answer. The first one says which run it is.
+Each request on descriptor 0 is a line of JSON, and so is its answer, with what went wrong, "" if nothing.
+The first one says which run it is.
 """
 
 from __future__ import annotations
@@ -19,16 +20,26 @@ def serve(stream: Any) -> None:
 
     tasks: UnchangedTasks | None = None
     for line in stream:
-        request = json.loads(line)
-        if tasks is None:
-            tasks, answer = _begin(request)
-        else:
-            answer = _answer(tasks, *request)
-        stream.write(json.dumps(answer) + "\n")
+        answer: Any = None
+        problem = ""
+        try:
+            request = json.loads(line)
+            if tasks is None:
+                tasks = _begin(request)
+            else:
+                answer = _answer(tasks, *request)
+        except Exception as error:  # The next request may be a good one.
+            problem = describe(error)
+        stream.write(json.dumps([answer, problem]) + "\n")
         stream.flush()
 
 
-def _begin(found: dict[str, Any]) -> tuple[UnchangedTasks, str]:
+def describe(error: Exception) -> str:
+    """What went wrong, in words; of what should not happen, also the kind of error."""
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def _begin(found: dict[str, Any]) -> UnchangedTasks:
     from mprun.record.code_files import ImportedCode
     from mprun.record.last_results import LastResults
     from mprun.record.state_dir import RunDirectory
@@ -39,7 +50,7 @@ def _begin(found: dict[str, Any]) -> tuple[UnchangedTasks, str]:
     last.open(create=True)
     last.limit()
     code = ImportedCode(found["modules"], found["path"])
-    return UnchangedTasks(directory, last, code, found["began"]), ""
+    return UnchangedTasks(directory, last, code, found["began"])
 
 
 def _answer(tasks: UnchangedTasks, kind: str, *details: Any) -> Any:
@@ -49,8 +60,7 @@ def _answer(tasks: UnchangedTasks, kind: str, *details: Any) -> Any:
         return tasks.check(to_question(*details)).to_dict()
     if kind == "finish":
         return tasks.finish(*details)
-    tasks.keep(*details)
-    return ""
+    return tasks.keep(*details)
 
 
 def _main() -> None:
