@@ -40,6 +40,7 @@ class Code(Frozen):
     """The code of a target: each module of the project by its name, and the distributions behind others.
 
     `paths`, `digests` and `signatures` have the same names. `absent` are the modules that are not there.
+    `installed` has the time of each distribution's last change, in nanoseconds since the epoch.
     """
 
     paths: dict[str, str]
@@ -47,6 +48,7 @@ class Code(Frozen):
     signatures: dict[str, Signature]
     absent: frozenset[str]
     distributions: dict[str, str]
+    installed: dict[str, int]
 
     def changed_file(self) -> str:
         """The path of a file that is not what it was; empty if there is none."""
@@ -170,6 +172,7 @@ class _Search:
             self._refuse_absent(name, place.path, source)
             pending += _absolute(name, place.path, source.names | source.maybe)
             pending += self._reachable(name, place.path, source)
+        distributions = self._distributions.of(others)
         return Code(
             paths=dict(sorted(paths.items())),
             digests={name: source.digest for name, source in sources.items()},
@@ -177,7 +180,8 @@ class _Search:
             absent=frozenset(
                 name for name in seen if self._found.get(name, _Place(kind="")).kind == "absent"
             ),
-            distributions=self._distributions.of(others),
+            distributions=distributions,
+            installed={name: self._distributions.changed_at(name) for name in distributions},
         )
 
     def _refuse_absent(self, module: str, path: str, source: Source) -> None:

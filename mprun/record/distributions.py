@@ -25,9 +25,10 @@ _FILES = ("METADATA", "RECORD", "PKG-INFO", "top_level.txt", "installed-files.tx
 
 
 class _Known(Frozen):
-    """A distribution: its name, its top-level modules, and itself."""
+    """A distribution: its name, when it was last changed, its top-level modules, and itself."""
 
     name: str
+    changed: int
     modules: tuple[str, ...]
     distribution: Any
 
@@ -56,9 +57,12 @@ def _read_entry(entry: str) -> tuple[list[_Known], dict[str, Signature | None]]:
     found = []
     for one in metadata.distributions(path=[entry]):
         folder = str(getattr(one, "_path", ""))
-        for path in (folder, *(os.path.join(folder, name) for name in _FILES)):
-            seen[path] = look(path)
-        found.append(_Known(name=_name_of(one), modules=tuple(_top_level(one)), distribution=one))
+        files = {path: look(path) for path in (folder, *(os.path.join(folder, name) for name in _FILES))}
+        seen |= files
+        changed = max((known[-1] for known in files.values() if known is not None), default=0)
+        found.append(
+            _Known(name=_name_of(one), changed=changed, modules=tuple(_top_level(one)), distribution=one)
+        )
     return found, seen
 
 
@@ -69,16 +73,22 @@ class Distributions:
         self.seen = seen
         self._by_module: dict[str, list[str]] = {}
         self._by_name: dict[str, metadata.Distribution] = {}
+        self._changed: dict[str, int] = {}
         for one in known:
             # Of two with the same name the first counts.
             if one.name and one.name not in self._by_name:
                 self._by_name[one.name] = one.distribution
+                self._changed[one.name] = one.changed
                 for top in one.modules:
                     self._by_module.setdefault(top, []).append(one.name)
 
     def has(self, top: str) -> bool:
         """Whether a distribution has this top-level module."""
         return top in self._by_module
+
+    def changed_at(self, distribution: str) -> int:
+        """When what a distribution says of itself was last changed, in nanoseconds since the epoch."""
+        return self._changed[distribution]
 
     def of(self, names: Iterable[str]) -> dict[str, str]:
         """What there is of each distribution that has one of these modules, and of what it requires."""

@@ -185,6 +185,9 @@ class UnchangedTasks:
         for name, found in code.signatures.items():
             if found[-1] > self._began - _CLOCK_NS:
                 raise Unusable(f"{quote(code.paths[name])} changed while it was imported, or after that")
+        for name, changed in code.installed.items():
+            if changed > self._began - _CLOCK_NS:
+                raise Unusable(f"distribution {quote(name)} has changed since the imports of this run began")
         inputs = hash_matches(question.inputs, question.folder, "inputs")
         now = Fingerprint(
             settings={label: self._last.digest(text) for label, text in question.settings.items()},
