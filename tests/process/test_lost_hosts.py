@@ -400,7 +400,7 @@ def test_what_follows_on_a_worker_is_not_taken_for_what_it_has_lost(place, begin
         """
         on_host_lost: rerun
         tasks:
-          - {name: a, target: "work:again", args: [PATH]}
+          - {name: a, target: "work:outlive", args: [PATH]}
           - {name: b, target: "work:hang", args: [PATH-b]}
         """,
         "--host-timeout",
