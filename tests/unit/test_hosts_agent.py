@@ -1,9 +1,11 @@
 """The agent of a host, without a cluster: what it answers to the bridge."""
 
+import os
 import shutil
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 from support.runs import alive, eventually
 
@@ -37,6 +39,22 @@ def test_a_host_without_the_directory_of_the_run_is_a_difference(tmp_path):
     differences = reply[1][base.PrepareReply._fields.index("differences")]
     assert differences == (f"there is no directory {tmp_path / 'away'}",)
     shutil.rmtree(agent._directory)
+
+
+def test_no_agent_has_the_identity_of_another_one_whose_directory_had_the_same_inode(tmp_path, monkeypatch):
+    found = []
+    ours, theirs = socket.socketpair()
+    launcher = SimpleNamespace(
+        pid=os.getpid(), fileno=theirs.fileno, prepare=lambda request: found.append(request.identity)
+    )
+    monkeypatch.setattr(agent_module, "make_directory", lambda run_id: (str(tmp_path), -1))
+    monkeypatch.setattr(agent_module, "start_launcher", lambda run_id: launcher)
+    with ours, theirs:
+        for _ in range(2):
+            Agent(theirs, 30.0)._handle("prepare", PREPARE.to_tuple())
+            for name in ("logs", "results"):
+                (tmp_path / name).rmdir()
+    assert len(set(found)) == 2
 
 
 MANY_BYTES = 40 << 20
