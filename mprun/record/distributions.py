@@ -138,11 +138,17 @@ def _token(known: metadata.Distribution) -> str:
     """The version, and a digest of the list of what it has installed, with the hash of each file."""
     record = known.read_text("RECORD") or known.read_text("installed-files.txt") or ""
     digest = hashlib.sha256(record.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{known.metadata['Version'] or 'without a version'} {digest}"
+    return f"{_field(known, 'Version') or 'without a version'} {digest}"
 
 
 def _name_of(found: metadata.Distribution) -> str:
-    return _normal(found.metadata["Name"] or "")
+    return _normal(_field(found, "Name"))
+
+
+def _field(known: metadata.Distribution, name: str) -> str:
+    """A field of the metadata, "" if it is missing, which Python 3.12 and newer warn of if it is indexed."""
+    fields: Any = known.metadata
+    return str(fields.get(name) or "") if fields else ""
 
 
 def _normal(name: str) -> str:
