@@ -91,7 +91,8 @@ def expand_recipe(
     except PackageFileError as error:
         raise JobFileError([locate.task_diagnostic(task, ("uses",), error.message, error.help)]) from None
     except UsageError as error:
-        help = "" if os.path.lexists(path) else meant_file(keys["uses"], sys.path)
+        is_there = "\0" in keys["uses"] or os.path.lexists(path)
+        help = "" if is_there else meant_file(keys["uses"], sys.path)
         raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error), help)]) from None
     tasks: Any = document.root
     characters = len(document.source.lines.text)

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.jobfile.text_file import NotRegular
+from mprun.record import garbage_collector
 from mprun.record.not_shown import NOT_SHOWN
 from mprun.record.state_dir import ARTIFACTS, EVENTS, RunDirectory, is_run_id
 from mprun.record.state_files import Folder, NotOurs
@@ -236,7 +237,9 @@ def _archive(path: str, file: BinaryIO) -> zipfile.ZipFile:
         is_large = file.read(list_bytes).count(_ENTRY_SIGNATURE) > MAX_FILES
     if is_large:
         raise _refusal(path, f"it has more files than {MAX_FILES:,}, or longer names", _BY_HAND)
-    archive = zipfile.ZipFile(file)
+    # An eighth less for as many files as there may be, each of which is a few objects.
+    with garbage_collector.paused():
+        archive = zipfile.ZipFile(file)
     if len(archive.infolist()) != count:
         raise _damaged(path)
     return archive
