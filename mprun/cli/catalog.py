@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mprun.cli.lean_imports import import_yaml_parser
-from mprun.cli.messages import note, print_lines, print_text
+from mprun.cli.messages import note, print_json_line, print_lines
 from mprun.cli.options import json_option
 from mprun.cli.views.job_params import as_object, in_short
 from mprun.diagnostics import quote, redact_beginning, visible
@@ -54,7 +53,7 @@ def list(where: str | None, as_json: bool) -> int:
     found = [(name, _read(name)) for name in names[:_MAX_FILES]]
     if as_json:
         for name, one in found:
-            print_text(json.dumps(_as_object(name, one), ensure_ascii=False))
+            print_json_line(_as_object(name, one))
         return 0
     print_lines(_lines([(name, one) for name, one in found if isinstance(one, JobSummary)]))
     sys.stdout.flush()

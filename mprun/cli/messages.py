@@ -103,6 +103,13 @@ def print_json(value: Any) -> None:
     print_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_json_line(value: Any) -> None:
+    """Print one of the values of a `--json` that has an object per line."""
+    import json
+
+    print_text(json.dumps(value, ensure_ascii=False))
+
+
 def write(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
     """Write a line, without secrets; a failure to write it is ignored, so that it never ends a run."""
     stream = stream or sys.stderr

@@ -10,7 +10,7 @@ import click
 
 from mprun import api
 from mprun.cli.job import all_warnings, plan_job_file, read_job
-from mprun.cli.messages import expect_json, explain, print_lines, print_text, warn, write
+from mprun.cli.messages import expect_json, explain, print_json_line, print_lines, print_text, warn, write
 from mprun.cli.options import STATE_DIR, complete_job, json_option, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
@@ -71,8 +71,6 @@ def validate(jobs: tuple[str, ...], restrict: str | None, quiet: bool, as_json: 
 
 def _print_checked(path: str, job: Job | None = None, error: UsageError | None = None) -> None:
     """Print what was found in a file, as one line of JSON."""
-    import json
-
     from mprun.cli.json_messages import of_error, of_text
 
     found = {
@@ -82,7 +80,7 @@ def _print_checked(path: str, job: Job | None = None, error: UsageError | None =
         "errors": list(of_error(error)) if error else [],
         "warnings": [of_text("warning", *warning) for warning in all_warnings(job)] if job else [],
     }
-    print_text(json.dumps(found, ensure_ascii=False))
+    print_json_line(found)
 
 
 @click.command()

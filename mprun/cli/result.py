@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.completion import complete_task
 from mprun.cli.messages import print_json
 from mprun.cli.options import STATE_DIR, json_option
-from mprun.cli.show import read_run
+from mprun.cli.show import RUN_OPTION, read_run
 from mprun.cli.views.logs import Selection, names_of
 from mprun.diagnostics import quote, redact, suggest, visible
 from mprun.errors import UsageError
@@ -30,12 +30,7 @@ _MAX_REPR = 200
 
 @click.command()
 @click.argument("task", shell_complete=complete_task)
-@click.option(
-    "--run",
-    metavar="RUN",
-    shell_complete=complete_run,
-    help="The run's id, or the beginning of it; by default the newest run.",
-)
+@RUN_OPTION
 @json_option("Errors as JSON, too; the result always is.")
 @STATE_DIR
 def result(task: str, run: str | None, as_json: bool, state_dir: str) -> int:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
 
+# Of the commands whose arguments are tasks.
+RUN_OPTION = click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="The run's id, or the beginning of it; by default the newest run.",
+)
+
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete_run)
@@ -78,12 +86,7 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
 
 @click.command()
 @click.argument("tasks", nargs=-1, shell_complete=complete_task)
-@click.option(
-    "--run",
-    metavar="RUN",
-    shell_complete=complete_run,
-    help="The run's id, or the beginning of it; by default the newest run.",
-)
+@RUN_OPTION
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new output until the run ends.")
 @click.option(
     "--attempt",

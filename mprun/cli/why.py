@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.messages import print_json, print_text
+from mprun.cli.completion import complete_task
+from mprun.cli.messages import print_json_line, print_text
 from mprun.cli.options import STATE_DIR, json_option
-from mprun.cli.show import read_run
+from mprun.cli.show import RUN_OPTION, read_run
 from mprun.cli.views.logs import Selection, names_of
 from mprun.diagnostics import quote, suggest, visible
 from mprun.errors import UsageError
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("task", shell_complete=complete_task)
-@click.option(
-    "--run",
-    metavar="RUN",
-    shell_complete=complete_run,
-    help="The run's id, or the beginning of it; by default the newest run.",
-)
+@RUN_OPTION
 @json_option("One JSON object per line, for each task.")
 @STATE_DIR
 def why(task: str, run: str | None, as_json: bool, state_dir: str) -> int:
@@ -46,7 +41,7 @@ def why(task: str, run: str | None, as_json: bool, state_dir: str) -> int:
     for name in names:
         found = _explain(directory, state, name)
         if as_json:
-            print_json(found)
+            print_json_line(found)
         else:
             did = "ran" if found["ran"] else "did not run"
             print_text(f"{quote(name)} {did}: {visible(found['why'])}")

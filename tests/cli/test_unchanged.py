@@ -273,3 +273,11 @@ def test_exactly_what_must_run_runs(name, project):
         assert words.startswith(f"{task} ran: ")
         assert said in words
     assert ran.printed("show") == [f"total {json.loads((project / 'out.txt').read_text())}"]
+
+
+def test_why_prints_an_object_per_line_for_several_tasks(tmp_path):
+    job = "tasks: [{name: n, command: 'true', matrix: {k: [a, b]}, inputs: []}]\n"
+    (tmp_path / "job.yaml").write_text(job)
+    assert mprun("job.yaml", cwd=tmp_path).code == 0
+    found = [json.loads(line) for line in mprun("why", "n", "--json", cwd=tmp_path).stdout.splitlines()]
+    assert [one["task"] for one in found] == ["n[k=a]", "n[k=b]"]
