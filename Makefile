@@ -25,8 +25,8 @@ test:    ## lint, types and import contract, then the tests on every installed P
 test-newest:  ## the tests with the newest version of every dependency, not the pinned ones
 	@$(CHECK) newest
 
-bench:   ## mprun beside hand-written scripts and other runners, ten minutes; ARGS='--only start-up'
-	@tools/bench-env
+bench:   ## mprun beside hand-written scripts and other runners, a quarter of an hour; ARGS='--only start-up'
+	@tools/bench-env $(VERSIONS)
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --rounds 10000 --jobs 3'
@@ -34,7 +34,7 @@ reliability:  ## what docs/faults.md promises, measured; ARGS='--only kills --ro
 	.venv/bin/python benchmarks/reliability $(ARGS)
 
 pictures:  ## docs/pictures/, from a real run; needs chromium, chromium-driver, npm; ARGS=--all makes all of them anew
-	@tools/venv .venv test hosts
+	@tools/venv .venv test once hosts
 	@tools/browser
 	.venv/bin/python tools/pictures $(ARGS)
 
@@ -59,12 +59,12 @@ format:  ## fix what ruff can fix
 	.venv/bin/ruff format
 
 pytest:  ## the tests on the default Python alone; ARGS='-k name -x' goes to pytest
-	@tools/venv .venv test hosts docs release
+	@tools/venv .venv test once hosts docs release
 	.venv/bin/python -m pytest $(ARGS)
 
 lock:    ## pin the environment of tests and lint anew: constraints.txt
 	@tools/lock
 
 clean:   ## remove environments, caches and what was built
-	rm -rf .lanes .venv .venv-3.* .venv-newest .venv-bench .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .lanes .venv .venv-3.* .venv-newest .venv-bench* .mprun .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -14,10 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import peers, picture, table
+from benchmarks import comparison, peers, picture, results_file, table
 from benchmarks.figures import Results, RowResult
 from benchmarks.place import ROOT, Place
-from benchmarks.rows import QUICK, ROWS, Sizes, measure
+from benchmarks.row import QUICK, Sizes, measure
+from benchmarks.rows import ROWS
 
 
 def options() -> argparse.Namespace:
@@ -29,7 +30,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few tasks, to see that it works: no figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="benchmarks/results.json")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="docs/benchmarks.svg")
-    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: show and draw this JSON")
+    parser.add_argument(
+        "--read", type=earlier, metavar="FILE", help="measure nothing: show and draw this JSON"
+    )
+    compare = "an earlier JSON: show which figures have moved beyond the spread of their rounds"
+    parser.add_argument("--compare", type=earlier, metavar="FILE", help=compare)
     found = parser.parse_args()
     if found.rounds is not None and found.rounds < 1:
         parser.error("--rounds: at least 1")
@@ -43,6 +48,14 @@ def names(text: str) -> list[str]:
         if name not in ROWS:
             raise argparse.ArgumentTypeError(f"no row {name!r}; there are {', '.join(ROWS)}")
     return [name for name in ROWS if name in named]
+
+
+def earlier(path: str) -> Results:
+    """The results of an earlier run."""
+    try:
+        return results_file.read(Path(path))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def machine() -> dict[str, str]:
@@ -89,7 +102,7 @@ def main() -> int:
     """Measure, show, write; 1 if a side of mprun itself failed."""
     chosen = options()
     if chosen.read:
-        results: Results = json.loads(chosen.read.read_text("utf-8"))
+        results: Results = chosen.read
         print("\n".join(table.lines(results)))
     else:
         rounds = chosen.rounds or (1 if chosen.quick else 5)
@@ -99,6 +112,8 @@ def main() -> int:
         rows = run(wanted, QUICK if chosen.quick else Sizes(), rounds)
         results = Results(machine=found, load=load, rounds=rounds, peers=participants(), rows=rows)
         print("\n".join(table.summary(results)))
+    if chosen.compare:
+        print("\n" + "\n".join(comparison.lines(chosen.compare, results)))
     write(results, chosen)
     return int(any(gap["name"].startswith(peers.OURS) for row in results["rows"] for gap in row["gaps"]))
 

@@ -60,7 +60,13 @@ class Gap(TypedDict):
     why: str
 
 
-class RowResult(TypedDict):
+class Timed(TypedDict, total=False):
+    """How long a measurement took, in seconds; missing in older results."""
+
+    taken: float
+
+
+class RowResult(Timed):
     """All results of a row."""
 
     name: str
@@ -81,10 +87,15 @@ class Results(TypedDict):
     rows: list[RowResult]
 
 
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """The ratio of each round."""
+    return [one / other for one, other in zip(above, below, strict=False) if other > 0]
+
+
 def ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
     """The median of the rounds' ratios: a disturbance of one round slows both of its sides."""
-    pairs = [one / other for one, other in zip(above, below, strict=False) if other > 0]
-    return statistics.median(pairs) if pairs else None
+    found = ratios(above, below)
+    return statistics.median(found) if found else None
 
 
 def figure(

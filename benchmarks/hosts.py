@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from benchmarks import watching
@@ -21,7 +22,7 @@ HERE = "mprun -j 2"
 HOSTS = "mprun --executor dask"
 WORKERS = 2
 # How long the scheduler and the workers may take to start, in seconds.
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 _SCHEDULER = """
 import asyncio, sys, distributed
@@ -108,9 +109,15 @@ class Cluster:
         )
 
 
+@cache
+def cluster_of(place: Place) -> Cluster:
+    """The cluster of all rows."""
+    return Cluster(place)
+
+
 def commands(place: Place) -> Mapping[str, Callable[[int], list[str]]]:
     """The command of each side, for a number of tasks that do nothing."""
-    cluster = Cluster(place)
+    cluster = cluster_of(place)
 
     def job(count: int) -> str:
         text = f"tasks:\n  - target: noop:noop\n    matrix: {{n: {numbers(count)}}}\n"

@@ -5,7 +5,8 @@ with lowered, so that the copy takes the fallback as on a version that is not te
 of one no-op task, and one of 1,000 with `-q -j 2`, in turn with the package as it is and with each copy. It
 prints the CPU time of all processes (user and system) with the trick as a multiple of that without it:
 medians of the rounds' ratios, since what slows a round down slows both of its sides. `--wall` takes the
-time on the clock in place of CPU time; it wants an idle machine.
+time on the clock in place of CPU time; it wants an idle machine. With `--words "-q -j2"` click reads the
+command line, which it does not for most runs.
 """
 
 import argparse
@@ -35,6 +36,7 @@ TRICKS = {
     "the bootstrap in one piece": ("launcher/worker.py", *PYTHON),
     "wait4(2) without `resource`": ("linux/wait4.py", *PYTHON),
     "JSON without `json`": ("lean_json.py", *PYTHON),
+    "the finder of mprun's modules": ("module_finder.py", *PYTHON),
     "prctl(2) without `ctypes`": ("linux/prctl.py", *PYTHON),
 }
 
@@ -50,11 +52,11 @@ def copy_package(directory: Path, module: str, line: str, replacement: str) -> N
     path.write_text(text.replace(line, replacement))
 
 
-def seconds(package: Path, tasks: int, place: Path, wall: bool) -> float:
+def seconds(package: Path, tasks: int, place: Path, words: str, wall: bool) -> float:
     """The CPU time of a run of so many no-op tasks, or its time on the clock."""
     job = place / f"{tasks}.yaml"
     job.write_text("tasks:\n" + "  - target: noop:noop\n" * tasks)
-    command = [sys.executable, "-c", COMMAND, job.name, "-q", "-j", "2"]
+    command = [sys.executable, "-c", COMMAND, job.name, *words.split()]
     variables = {**os.environ, "PYTHONPATH": str(package)}
     begun = time.perf_counter()
     process = subprocess.Popen(command, cwd=place, env=variables, stderr=subprocess.DEVNULL)
@@ -72,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="tricks whose name contains this")
     parser.add_argument("--rounds", type=int, nargs=2, default=[100, 20], metavar=("ONE", "MANY"))
+    parser.add_argument("--words", default="-q -j 2")
     parser.add_argument("--wall", action="store_true")
     options = parser.parse_args()
     tricks = {name: trick for name, trick in TRICKS.items() if (options.only or "") in name}
@@ -90,7 +93,9 @@ def main() -> None:
         for (row, tasks), rounds in zip(ROWS.items(), options.rounds, strict=True):
             for _ in range(rounds):
                 for name in random.sample(list(packages), len(packages)):
-                    found[name][row].append(seconds(packages[name], tasks, place, options.wall))
+                    found[name][row].append(
+                        seconds(packages[name], tasks, place, options.words, options.wall)
+                    )
         for name in tricks:
             ratios = {
                 row: statistics.median(

@@ -24,6 +24,10 @@ NOTHING = "python -c pass"
 LOOP = "`Process` loop"
 FORKS = "bare os.fork loop"
 CHAIN = "start-and-join script"
+XARGS = "xargs -P2 -n1"
+PARALLEL = "GNU parallel"
+# A command that does nothing.
+TRUE = "/bin/true"
 
 
 class Work(Enum):
@@ -33,6 +37,7 @@ class Work(Enum):
     MANY = "tasks that do nothing, two at a time"
     CHAIN = "tasks that do nothing, each after the one before it"
     HEAVY = "tasks whose module imports numpy, two at a time"
+    COMMANDS = "commands that do nothing, two at a time"
 
 
 class Kind(Enum):
@@ -43,6 +48,7 @@ class Kind(Enum):
     LIBRARY = "library"
     RUNNER = "Python runner"
     TOOL = "tool, starting Python"
+    PLAIN_TOOL = "tool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,12 @@ def one_task(place: Place, count: int) -> list[str]:
     return place.mprun(place.write("one.yaml", "tasks:\n  - target: noop:noop\n"))
 
 
+def commands(place: Place, count: int) -> list[str]:
+    """A job of one command with a matrix."""
+    job = f"tasks:\n  - command: {TRUE}\n    matrix: {{n: {numbers(count)}}}\n"
+    return place.mprun("-j", "2", place.write(f"commands-{count}.yaml", job))
+
+
 def task_after_task(place: Place, count: int) -> list[str]:
     """A job in which each task depends on the one before."""
     tasks = ["  - {name: t0, target: noop:noop}\n"]
@@ -149,22 +161,27 @@ def honcho(place: Place, count: int) -> list[str]:
     return beside("honcho", "start")(place, count)
 
 
-def parallel(program: str) -> Maker:
-    """GNU parallel, with one input line per task."""
+def parallel(program: str = "") -> Maker:
+    """GNU parallel, with one input line per task: this program of Python, or else a command."""
 
     def make(place: Place, count: int) -> list[str]:
-        return ["parallel", "--will-cite", "-j2", "-a", items(place, count), place.python, program]
+        return ["parallel", "--will-cite", "-j2", "-a", items(place, count), *task_of(place, program)]
 
     return make
 
 
-def xargs(program: str) -> Maker:
-    """xargs, with one argument per task."""
+def xargs(program: str = "") -> Maker:
+    """xargs, with one argument per task; as `parallel`."""
 
     def make(place: Place, count: int) -> list[str]:
-        return ["xargs", "-a", items(place, count), "-n1", "-P2", place.python, program]
+        return ["xargs", "-a", items(place, count), "-n1", "-P2", *task_of(place, program)]
 
     return make
+
+
+def task_of(place: Place, program: str) -> list[str]:
+    """The command of a task: this program of Python, or one that does nothing."""
+    return [place.python, program] if program else [TRUE]
 
 
 def items(place: Place, count: int) -> str:
@@ -172,18 +189,26 @@ def items(place: Place, count: int) -> str:
     return place.write(f"items-{count}", "".join(f"{n}\n" for n in range(count)))
 
 
-def make(place: Place, count: int) -> list[str]:
-    """A Makefile with a target for each task."""
-    names = " ".join(f"t{n}" for n in range(count))
-    rules = f".PHONY: all {names}\nall: {names}\n{names}:\n\t@{place.python} noop.py\n"
-    return ["make", "-s", "-j2", "-f", place.write(f"Makefile-{count}", rules)]
+def make(program: str = "") -> Maker:
+    """A Makefile with a target for each task; as `parallel`."""
+
+    def make(place: Place, count: int) -> list[str]:
+        names = " ".join(f"t{n}" for n in range(count))
+        rules = f".PHONY: all {names}\nall: {names}\n{names}:\n\t@{' '.join(task_of(place, program))}\n"
+        return ["make", "-s", "-j2", "-f", place.write(f"Makefile-{count}-{program}", rules)]
+
+    return make
 
 
-def ninja(place: Place, count: int) -> list[str]:
-    """A build file with an edge for each task."""
-    rule = f"rule noop\n  command = {place.python} noop.py\n"
-    edges = "".join(f"build t{n}: noop\n" for n in range(count))
-    return ["ninja", "-j2", "-f", place.write(f"build-{count}.ninja", rule + edges)]
+def ninja(program: str = "") -> Maker:
+    """A build file with an edge for each task; as `parallel`."""
+
+    def make(place: Place, count: int) -> list[str]:
+        rule = f"rule noop\n  command = {' '.join(task_of(place, program))}\n"
+        edges = "".join(f"build t{n}: noop\n" for n in range(count))
+        return ["ninja", "-j2", "-f", place.write(f"build-{count}-{program}.ninja", rule + edges)]
+
+    return make
 
 
 PEERS = (
@@ -196,6 +221,7 @@ PEERS = (
             Work.MANY: matrix("noop"),
             Work.CHAIN: task_after_task,
             Work.HEAVY: matrix("heavy"),
+            Work.COMMANDS: commands,
         },
     ),
     Peer(name=NOTHING, kind=Kind.SCRIPT, fresh=False, commands={Work.ONE: script("-c", "pass")}),
@@ -318,14 +344,23 @@ PEERS = (
         kind=Kind.TOOL,
         program="make",
         slow=True,
-        commands={Work.ONE: make, Work.MANY: make},
+        commands={Work.ONE: make("noop.py"), Work.MANY: make("noop.py")},
     ),
     Peer(
         name="ninja, starts Python",
         kind=Kind.TOOL,
         program="ninja",
         slow=True,
-        commands={Work.ONE: ninja, Work.MANY: ninja},
+        commands={Work.ONE: ninja("noop.py"), Work.MANY: ninja("noop.py")},
+    ),
+    *(
+        Peer(name=name, kind=Kind.PLAIN_TOOL, program=program, commands={Work.COMMANDS: command})
+        for name, program, command in (
+            (XARGS, "xargs", xargs()),
+            (PARALLEL, "parallel", parallel()),
+            ("make -j2", "make", make()),
+            ("ninja", "ninja", ninja()),
+        )
     ),
 )
 

@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(__file__).with_name("programs")
+# The environments of other Pythons, which `tools/bench-env` makes.
+OTHERS = ".venv-bench-3.*/bin/python"
 
 
 class Failed(Exception):
@@ -51,11 +55,29 @@ class Place:
             for path in left:
                 path.rename(away / path.name)
 
-    def mprun(self, *arguments: str) -> list[str]:
-        """A command line of mprun, as installed in this environment, or else by `-m`."""
-        script = Path(self.python).with_name("mprun")
+    @contextmanager
+    def kept(self, name: str) -> Iterator[Path]:
+        """What the runs meanwhile leave under this name is tidied away only afterwards."""
+        path = self.path / name
+        self.belongings.add(path)
+        try:
+            yield path
+        finally:
+            self.belongings.discard(path)
+            self.tidy()
+
+    def pythons(self) -> dict[str, str]:
+        """By version, this Python and those that `make bench` has made an environment for."""
+        others = {python.parts[-3].rpartition("-")[2]: str(python) for python in ROOT.glob(OTHERS)}
+        found = {**others, f"{sys.version_info[0]}.{sys.version_info[1]}": self.python}
+        return dict(sorted(found.items(), key=lambda each: int(each[0].rpartition(".")[2])))
+
+    def mprun(self, *arguments: str, python: str = "") -> list[str]:
+        """A command line of mprun, as installed in an environment, or else by `-m`."""
+        python = python or self.python
+        script = Path(python).with_name("mprun")
         installed = script.exists() and "PYTHONPATH" not in self.environment
-        return [*([str(script)] if installed else [self.python, "-m", "mprun"]), *arguments]
+        return [*([str(script)] if installed else [python, "-m", "mprun"]), *arguments]
 
 
 def environment() -> dict[str, str]:

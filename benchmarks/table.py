@@ -32,7 +32,8 @@ def lines_of_row(row: RowResult) -> Iterator[str]:
     """Title, figures, what is missing, goals."""
     heads = "".join(f"{'× ' + short(base):>15}" for base in row["bases"])
     rounds = max((len(figure["values"]) for figure in row["figures"]), default=0)
-    yield f"{row['name']} · {row['title']} · rounds: {rounds}"
+    taken = f" · {row['taken']:.0f} s" if "taken" in row else ""
+    yield f"{row['name']} · {row['title']} · rounds: {rounds}{taken}"
     yield f"  {'':<{WIDTH}}{'':>10} {'':<16}{heads}"
     for figure in row["figures"]:
         yield line(figure, row["bases"])
@@ -45,12 +46,11 @@ def lines_of_row(row: RowResult) -> Iterator[str]:
 def short(base: str) -> str:
     """A base as the head of a column."""
     known = {
-        "one-`Process` script": "script",
         "python -c pass": "pass",
         "straight to files": "straight",
         "straight to files, line by line": "line by line",
     }
-    return known.get(base, base)
+    return known.get(base, base.replace("one-`Process` script", "script"))
 
 
 def line(figure: Figure, bases: list[str]) -> str:
@@ -70,7 +70,9 @@ def goal(verdict: Verdict) -> str:
 
 
 def summary(results: Results) -> Iterator[str]:
-    """The number of goals that are met, and each one that is not."""
+    """How long it took, the number of goals that are met, and each one that is not."""
+    if taken := sum(row.get("taken", 0) for row in results["rows"]):
+        yield f"{taken / 60:.1f} minutes"
     goals = [(row["name"], verdict) for row in results["rows"] for verdict in row["goals"]]
     yield f"{sum(verdict['met'] is True for _, verdict in goals)} of {len(goals)} goals met"
     for name, verdict in goals:

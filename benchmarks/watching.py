@@ -17,7 +17,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +103,15 @@ def peaks(run: subprocess.Popen[bytes], pids: Sequence[int], pause: float) -> li
 
 
 def cpu(pid: int) -> float:
-    """The CPU time of a process and all its threads so far, in seconds."""
+    """The CPU time of a process and all its threads so far, in seconds; 0 if it was waited for."""
     used = 0
-    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        try:
-            used += int(thread.read_text().split()[0])
-        except OSError:
-            # It has ended.
-            continue
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            # One that has ended since is not there any more.
+            with suppress(OSError):
+                used += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
+    except OSError:
+        return 0.0
     return used / 1e9
 
 
@@ -128,6 +129,11 @@ def watch_command(command: Sequence[str], place: Place) -> tuple[float, float]:
     with started(command, place) as run:
         (most,) = peaks(run, [run.pid], 0.002)
         return time.perf_counter() - begun, most
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """How much a directory and all that is in it take on the disk."""
+    return sum(path.lstat().st_blocks for path in (directory, *directory.rglob("*"))) * 512
 
 
 @contextmanager

@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
 
 from docs_site.reference import write_reference  # noqa: E402
+from docs_site.search_words import with_search_words  # noqa: E402
 
 import mprun  # noqa: E402
 
@@ -28,6 +29,9 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = "mprun"
 html_extra_path = ["llms.txt"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "_static" / "search_scorer.js")
 html_show_sphinx = False
 html_copy_source = False
 
@@ -45,8 +49,20 @@ def write_pages(app: object) -> None:
         (generated / f"{name.lower()}.md").write_text(re.sub(r"\]\(docs/", "](../", text), "utf-8")
 
 
+def as_images(picture: re.Match[str]) -> str:
+    """A picture for light and dark pages as two images, of which the theme shows one; Sphinx copies both."""
+    (dark,), (light,) = (re.findall(rf'{key}="([^"]+)"', picture[0]) for key in ("srcset", "src"))
+    (alt,) = re.findall(r'alt="([^"]*)"', picture[0])
+    images = {"only-light": light, "only-dark": dark}
+    return "\n\n".join(
+        f'```{{image}} {file}\n:class: {name}\n:alt: "{alt}"\n```' for name, file in images.items()
+    )
+
+
 def read_source(app: object, name: str, source: list[str]) -> None:
-    """Lead links to pages of the site, and give the index the trees of pages that its lists name."""
+    """Lead links to pages of the site, add what the search finds, and give the index its trees of pages."""
+    source[0] = re.sub(r"<picture>.*?</picture>", as_images, source[0], flags=re.DOTALL)
+    source[0] = with_search_words(name, source[0])
     for path, page in MOVED.items():
         source[0] = source[0].replace(f"]({path}", f"]({page}")
     if name == "index":

@@ -150,14 +150,17 @@ def main() -> None:
         if sys.stderr is not None:
             print(f"error: cannot open {os.devnull}: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(3)
+    from mprun.module_finder import install_module_finder
+
+    install_module_finder()
     can_fork = sys.version_info[:2] <= TRIED_PYTHON
     launcher = fork_launcher() if can_fork and runs_a_job(sys.argv[1:]) else None
-    from mprun.cli.lean_imports import import_click
+    from mprun.cli.lean_imports import import_click, make_lazy
 
-    import_click()
+    make_lazy()
     from mprun.cli.main import main as command
 
-    code = command(launcher)
+    code = command(launcher, import_click=import_click)
     # Everything is closed and flushed by now, and to finalize the interpreter would
     # add a sixth to the time of a short run.
     os._exit(code)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mprun.diagnostics import quote
 from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS
-from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning, past_timings
+from mprun.engine.run import Context, Run, RunOptions, RunResult, TaskResult, ignore_warning
 from mprun.engine.signals import SignalInbox
-from mprun.errors import JobFileError
+from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.loader import load_job_file
+from mprun.jobfile.model import Job
 from mprun.linux.procfs import count_cores as cpu_count
 from mprun.record import lock
 from mprun.record.pidfile import PidFile, runs_of_others
@@ -18,11 +21,10 @@ from mprun.record.state_dir import DEFAULT, create_run_or_temporary
 from mprun.scheduling.plan import Plan, Reused, plan_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from mprun.engine.unchanged_forecast import Expected
     from mprun.executors.base import Executor
-    from mprun.jobfile.model import Job
     from mprun.record.state_dir import RunDirectory
     from mprun.reporters.base import Reporter
     from mprun.scheduling.forecast import Forecast
@@ -55,7 +57,12 @@ def load_job(
     (`MPRUN_PARAM_NAME`), or gets its default. Raises JobFileError with every error that can
     be found without importing a target, UsageError if a file cannot be read.
     """
-    job = os.fspath(path) if isinstance(path, (str, os.PathLike)) else {"name": "job", **path}
+    if isinstance(path, Mapping):
+        job: str | dict[str, Any] = {"name": "job", **path}
+    elif isinstance(path, (str, os.PathLike)):
+        job = os.fspath(path)
+    else:
+        raise UsageError(f"a job must be the path of a file, or a mapping, not {quote(repr(path))}")
     if not isinstance(job, str) or not os.path.isabs(job):
         # Not at the top: the command says so once something has failed.
         from mprun.engine.directories import require_working_directory
@@ -101,8 +108,26 @@ def plan_job(
     With `force`, no task is skipped because nothing has changed that it depends on.
 
     Raises NothingSelected if no task matches, JobFileError if a task refers to the result of one that is
-    not selected, UsageError if nothing can be repeated, or for a wrong partition.
+    not selected, UsageError if nothing can be repeated, or for an argument that no plan can have.
     """
+    if not isinstance(job, Job):
+        raise UsageError(f"a plan needs a job, as `mprun.load_job` returns it, not {quote(repr(job))}")
+    arguments = {
+        "max_parallel": max_parallel,
+        "timeout": timeout,
+        "start_method": start_method,
+        "flaky": flaky,
+        "names": names or None,
+        "tags": tags or None,
+        "repeat": repeat,
+        "repeat_for": repeat_for,
+        "seed": seed,
+    }
+    if any(value is not None for value in arguments.values()):
+        # Most runs have none of them.
+        from mprun.scheduling.plan_arguments import check_plan_arguments
+
+        check_plan_arguments(arguments)
     selection = None
     if names or tags:
         from mprun.scheduling.selection import select
@@ -145,7 +170,7 @@ def plan_job(
     if division is not None:
         plan = plan.replace(division=division)
     if force:
-        plan = plan.replace(force=True)
+        plan = plan.replace(force="--force")
     return plan if repetition is None else plan.replace(repetition=repetition)
 
 
@@ -183,7 +208,14 @@ def run_job(
         warn=warn,
         dry_run=dry_run,
     )
-    return run_plan(job if isinstance(job, Plan) else plan_job(job), options)
+    plan = job if isinstance(job, Plan) else plan_job(job)
+    from mprun.jobfile.job_checks import daemons_alone, early_warnings
+
+    for text, diagnostic in early_warnings(plan.job):
+        warn(text if diagnostic is None else f"{diagnostic}; {diagnostic.help}")
+    if text := daemons_alone(plan.tasks, plan.join):
+        warn(text)
+    return run_plan(plan, options)
 
 
 def run_plan(plan: Plan, options: RunOptions) -> RunResult:
@@ -216,7 +248,9 @@ def forecast(plan: Plan, state_dir: str = DEFAULT) -> Forecast | None:
 
     None if there are none. Nothing is written.
     """
-    timings = past_timings(plan, state_dir)
+    from mprun.engine.past_timings import PastTimings
+
+    timings = PastTimings(plan, state_dir).read_all()
     if not timings:
         return None
     from mprun.scheduling.forecast import forecast_run

@@ -114,16 +114,26 @@ def visible(text: str, *, multiline: bool = False) -> str:
     It cannot act on a terminal, or look like another text. With `multiline`, line feeds, tabs, spaces
     of any width and characters that only some fonts have stay as they are.
     """
-    if text.isprintable() and (text.isascii() or all(map(is_visible, text))):
+    if text.isprintable() and _has_none_hidden(text):
         return text
     if multiline:
-        if text.isascii() and text.replace("\n", "").isprintable():
+        if text.replace("\n", "").isprintable() and _has_none_hidden(text):
             return text
         # It takes 7 ms to compile the pattern, and most output has nothing for it.
         import re
 
         return re.sub(_CONTROLS, lambda found: _escaped(found[0]), text)
     return "".join([char if is_visible(char) else _escaped(char) for char in text])
+
+
+def _has_none_hidden(text: str) -> bool:
+    """Whether all characters of a text that are printable to Python can be seen."""
+    if text.isascii():
+        return True
+    if any(map(text.__contains__, _HIDDEN)):
+        return False
+    # Most texts have no character beyond the first plane, which takes more bytes.
+    return len(text.encode("utf-16-le")) == 2 * len(text) or max(text) < _LAST_PLANES
 
 
 def is_visible(char: str) -> bool:

@@ -58,6 +58,10 @@ class _Getter:
 _GETTER = _Getter()
 
 
+# From so many values of a class on, it saves time to compile its constructor: see `compile_init`.
+MIN_TO_COMPILE = 1000
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class FrozenType(type):
     """The metaclass of `Frozen`: turns annotations into slots and keeps the defaults in a table."""

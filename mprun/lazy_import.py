@@ -81,7 +81,7 @@ def install_lazy(
     """The module from `sys.modules`, else a lazy one, installed there with these attributes.
 
     Those of `lent` are for the packages `borrowers` alone: anyone else who uses them gets the real ones, of
-    the module that is loaded then.
+    the module that is loaded then. If it is called again, it is the last call that says which and whom.
     """
     if name not in sys.modules:
         sys.modules[name] = module = LazyModule(name)
@@ -91,6 +91,8 @@ def install_lazy(
             if spec.submodule_search_locations is not None:
                 module.__dict__.update(__path__=spec.submodule_search_locations)
         module.__dict__.update(__spec__=spec, __lent__=(lent, borrowers), **attributes)
+    elif lent and isinstance(sys.modules[name], LazyModule):
+        sys.modules[name].__dict__["__lent__"] = lent, borrowers
     return sys.modules[name]
 
 

@@ -50,6 +50,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERNAL = 3
 EXIT_NOTHING_SELECTED = 4
+# A closed pipe ends a command as SIGPIPE, 13, would; click's own code for it, 1, means a failed task.
+EXIT_CLOSED_PIPE = 128 + 13
 
 
 def format_exit(exit_code: int | None, signal: str | None, core_dumped: bool = False) -> str:
@@ -62,3 +64,27 @@ def format_exit(exit_code: int | None, signal: str | None, core_dumped: bool = F
     if signal is None:
         return f"exit {exit_code}"
     return f"killed by {signal}{' (core dumped)' if core_dumped else ''}"
+
+
+# Why a task was stopped or a run ended, where the record has a name for it.
+_REASONS = {
+    "fail_fast": "fail-fast: another task failed",
+    "internal_error": "internal error of mprun",
+    "flaky": "flaky, which fails the run",
+    "host_lost": "its host was lost",
+    "late_answer": "late answer",
+    "log_limit": "log limit",
+    "not_ready": "not ready in time",
+    "recipe_failed": "another task of its recipe failed",
+    "recipe_timeout": "timeout of its recipe",
+    "record_write_failed": "the record could not be written",
+    "run_finished": "end of the run",
+    "run_timeout": "timeout of the run",
+    "timeout": "timeout",
+    "user": "stopped by user",
+}
+
+
+def format_reason(recorded: str) -> str:
+    """A reason from the record in words; a reason without an entry here is in words already."""
+    return _REASONS.get(recorded, recorded)

@@ -4,7 +4,7 @@
     tools/check.py newest                the tests with the newest of everything, made anew
     tools/check.py tests [VERSION...]    the tests on the default Python, and on each installed version
 
-Several checks run in three lanes side by side, because a suite waits half of its time. A lane is a check that
+Several checks run in lanes, four side by side, because a suite waits half of its time. A lane is a check that
 this program runs by itself (`suite VENV MARK ...` is a part of the tests), with its output in a file. A line
 every half minute says how far the lanes are; the output of one that fails is shown whole. The environment
 that several lanes share is made in a lane, too, beside those that do not use it.
@@ -12,16 +12,20 @@ that several lanes share is made in a lane, too, beside those that do not use it
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-# At the same time. A test that measures time holds beside two others that keep a core busy each.
-LANES = 3
+# At the same time. A test that measures time holds beside three others that keep a core busy each.
+LANES = 4
+# The tests with the mark `once`: how many lanes there are of each directory, the longest ones first.
+ONCE = {"tests/cli": 3, "tests/faults": 3, "tests/process": 3, "tests/unit": 3}
 # Where the output of the lanes is.
 LOGS = Path(".lanes")
 # The lane that makes the environment of the others.
@@ -50,11 +54,11 @@ def show(output: bytes) -> None:
     sys.stdout.flush()
 
 
-def step(title: str, *command: str) -> bool:
-    """Run a command under a title, and remember the title if it fails."""
+def step(title: str, *command: str, **variables: str) -> bool:
+    """Run a command under a title, with `variables` in its environment; remember the title if it fails."""
     say(title)
     try:
-        passed = subprocess.run(command).returncode == 0
+        passed = subprocess.run(command, env=os.environ | variables).returncode == 0
     except OSError as error:
         print(error, flush=True)
         passed = False
@@ -63,30 +67,36 @@ def step(title: str, *command: str) -> bool:
     return passed
 
 
-def lint() -> None:
+def style() -> bool:
+    """What looks at the text of the code; whether there is an environment for it."""
     if not step("environment for lint", "tools/venv", ".venv", "lint", "test"):
-        return
-    python = ".venv/bin/python"
+        return False
     step("ruff check", ".venv/bin/ruff", "check")
     step("ruff format", ".venv/bin/ruff", "format", "--check", "--diff")
     step("mypy", ".venv/bin/mypy")
-    step(
-        "import contract, words",
-        python,
-        "-m",
-        "pytest",
-        "-q",
-        "tests/unit/test_house.py",
-        "tests/unit/test_texts.py",
-    )
+    return True
+
+
+def lint() -> None:
+    if style():
+        tests = ("tests/unit/test_house.py", "tests/unit/test_texts.py")
+        step("import contract, words", ".venv/bin/python", "-m", "pytest", "-q", *tests)
 
 
 def suite(venv: str, mark: str = "", *options: str) -> None:
     """The tests in an environment: all, or those that a mark and pytest's `options` select."""
     # Tests with the same result on every Python need more than the others.
-    groups = ["test"] if venv.startswith(".venv-3") else ["test", "hosts", "docs", "release"]
-    if step(f"environment {venv}", "tools/venv", venv, *groups):
-        step(f"tests in {venv}", f"{venv}/bin/python", "-m", "pytest", "-qrs", "-m", mark, *options)
+    groups = ["test"] if venv.startswith(".venv-3") else ["test", "once", "hosts", "docs", "release"]
+    if not step(f"environment {venv}", "tools/venv", venv, *groups):
+        return
+    pytest = [f"{venv}/bin/python", "-m", "pytest", "-qrs", "-m", mark, *options]
+    # In the directory that suites share by default, each also removes what earlier ones left: two that end at
+    # the same time fail on each other's removals.
+    directory = tempfile.mkdtemp(prefix="tests-")
+    if step(f"tests in {venv}", *pytest, PYTEST_DEBUG_TEMPROOT=directory):
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        print(f"The directories of its tests are in {directory}", flush=True)
 
 
 def newest() -> None:
@@ -95,19 +105,13 @@ def newest() -> None:
 
 
 def lanes_of_tests(versions: list[str]) -> dict[str, list[str]]:
-    """The arguments of each lane by its name, the longest lane first.
+    """The arguments of each lane by its name.
 
-    Tests that give the same result on every Python run on the default one alone, in lanes of about the same
-    length, so that none is left alone at the end.
+    The tests on other Pythons come first: they start while the shared environment is made. Tests that give
+    the same result on every Python run on the default one alone. Short lanes come last, so that none is left
+    alone at the end.
     """
-    parts = ("tests/cli", "tests/faults")
-    rest = [f"--ignore={part}" for part in parts]
-    lanes = {
-        f"tests on {DEFAULT}, once, of the command line": ["suite", ".venv", "once", parts[0]],
-        f"tests on {DEFAULT}, once": ["suite", ".venv", "once", *rest],
-        f"tests on {DEFAULT}, once, of faults": ["suite", ".venv", "once", parts[1]],
-        f"tests on {DEFAULT}": ["suite", ".venv", "not once"],
-    }
+    lanes = {}
     for version in versions:
         if version == DEFAULT:
             continue
@@ -115,6 +119,12 @@ def lanes_of_tests(versions: list[str]) -> dict[str, list[str]]:
             say(f"Python {version} is not installed: skipped")
         else:
             lanes[f"tests on {version}"] = ["suite", f".venv-{version}", "not once"]
+    lanes[f"tests on {DEFAULT}"] = ["suite", ".venv", "not once"]
+    for directory, count in ONCE.items():
+        for number in range(1, count + 1):
+            part = f"{number}/{count}"
+            name = f"tests on {DEFAULT}, once, {directory} {part}"
+            lanes[name] = ["suite", ".venv", "once", f"--part={part}", directory]
     return lanes
 
 
@@ -161,11 +171,11 @@ class Lane:
 
 def needs_shared(arguments: list[str]) -> bool:
     """Whether a lane needs the shared environment: only tests on another Python do not."""
-    return arguments[0] == "lint" or arguments[:2] == ["suite", ".venv"]
+    return arguments[0] in ("lint", "style") or arguments[:2] == ["suite", ".venv"]
 
 
 def side_by_side(waiting: dict[str, list[str]]) -> None:
-    """Run each lane, three at a time; those that need the shared environment, after its lane."""
+    """Run each lane, `LANES` at a time; those that need the shared environment, after its lane."""
     running: list[Lane] = []
     left = dict(waiting)
     shown = time.monotonic()
@@ -207,11 +217,14 @@ def check(arguments: list[str]) -> None:
             lanes["newest"] = ["newest"]
         elif name == "tests":
             lanes |= lanes_of_tests(arguments)
-            shared += ["hosts", "docs", "release", "tools/packages", "tools/browser"]
+            shared += ["once", "hosts", "docs", "release", "tools/packages", "tools/browser"]
             break
         else:
             sys.exit(f"tools/check.py: lint, newest or tests, not {name!r}")
     lint = {name: lanes.pop(name) for name in ("lint",) if name in lanes}
+    if lint and len(lanes) > 1:
+        # The tests have the rest of it.
+        lint["lint"] = ["style"]
     side_by_side({SHARED: shared, **lanes, **lint})
 
 
@@ -233,6 +246,8 @@ def main(arguments: list[str]) -> None:
         make_shared(arguments[1:])
     elif arguments == ["lint"]:
         lint()
+    elif arguments == ["style"]:
+        style()
     elif arguments == ["newest"]:
         newest()
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mprun.cli.main import EXAMPLES, EXIT_CODES, group
+from mprun.cli.commands import EXAMPLES, EXIT_CODES, group
 
 PAGE = Path(__file__).parents[1] / "docs" / "mprun.1"
 

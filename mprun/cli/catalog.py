@@ -17,7 +17,7 @@ from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.packages import ENDINGS, PackageFileError, find_package, job_files
 from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
 from mprun.jobfile.summary import JobSummary, NotAJobFile, read_summary
-from mprun.reporters.format import pad, plural, truncate, widest
+from mprun.reporters.format import column_widths, pad, plural, truncate
 from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _MAX_DESCRIPTION = 72
 _MAX_BYTES = 512 * 1024
 # Characters of the message about a file.
 _MAX_MESSAGE = 200
+_NOT_A_JOB = "not a job file"
 # Where a project has its job files, beside those in its root.
 _FOLDERS = (".", "jobs")
 
@@ -44,13 +45,15 @@ def list(where: str | None, as_json: bool) -> int:
     """List job files, with their names, descriptions and params.
 
     DIR is a directory, PACKAGE an installed package. Without it: the working directory, its
-    directory `jobs`, and the packages that declare recipes. Nothing is imported. Files that are
-    not job files, or invalid, are named at the end.
+    directory `jobs`, and the packages that declare recipes. Nothing is imported. Invalid files are
+    named at the end; of a DIR or PACKAGE that is given, also files that are not job files.
     """
     names = [*_names(where)]
     if len(names) > _MAX_FILES:
         note(f"only the first {_MAX_FILES:,} of {len(names):,} files are listed")
-    found = [(name, _read(name)) for name in names[:_MAX_FILES]]
+    read = [(name, _read(name)) for name in names[:_MAX_FILES]]
+    # No one has asked about these files.
+    found = [(name, one) for name, one in read if one != _NOT_A_JOB or where is not None]
     if as_json:
         for name, one in found:
             print_json_line(_as_object(name, one))
@@ -61,7 +64,8 @@ def list(where: str | None, as_json: bool) -> int:
     for name, message in others:
         note(f"{visible(name)}: {visible(message)}")
     if not found:
-        note("no job files here, and no installed package declares recipes")
+        elsewhere = f"no job files in {quote(where)}" if where is not None else ""
+        note(elsewhere or "no job files here, and no installed package declares recipes")
     return 0
 
 
@@ -91,7 +95,7 @@ def _in_folder(folder: str) -> Iterator[str]:
         return
     for file in files:
         path = os.path.normpath(os.path.join(folder, file))
-        if file.endswith(ENDINGS) and os.path.isfile(path):
+        if file.endswith(ENDINGS) and not file.startswith(".") and os.path.isfile(path):
             # Else it would name a package.
             yield f"./{path}" if ":" in path.partition("/")[0] else path
 
@@ -125,7 +129,7 @@ def _read(name: str) -> JobSummary | str:
     try:
         return read_summary(name, os.environ, max_bytes=_MAX_BYTES)
     except NotAJobFile:
-        return "not a job file"
+        return _NOT_A_JOB
     except JobFileError as error:
         first = error.diagnostics[0]
         return redact_beginning(f"line {first.span.line}: {first.message}", _MAX_MESSAGE)
@@ -135,11 +139,16 @@ def _read(name: str) -> JobSummary | str:
 
 def _lines(found: Sequence[tuple[str, JobSummary]]) -> Iterator[str]:
     rows = [[visible(name), visible(one.name), _description(one), _params(one)] for name, one in found]
-    widths = [widest([row[column] for row in rows] or [""]) for column in range(4)]
+    widths = column_widths(rows)
     columns = terminal_width(sys.stdout)
-    for row in rows:
-        line = "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        yield line if columns is None else truncate(line, columns)
+    if columns is None or sum(widths) + 2 * len(widths) - 2 <= columns:
+        for row in rows:
+            yield "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        return
+    # In a narrow terminal the description and the params have lines of their own, rather than none.
+    for name, job, *texts in rows:
+        yield truncate(f"{pad(name, widths[0])}  {job}", columns)
+        yield from (truncate(f"      {text}", columns) for text in texts if text)
 
 
 def _description(summary: JobSummary) -> str:

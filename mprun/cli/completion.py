@@ -1,8 +1,9 @@
-"""Shell completion of the ids of runs, and of the names of their tasks."""
+"""Shell completion of job files and recipes, of the ids of runs, and of the names of their tasks."""
 
 from __future__ import annotations
 
 import os
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,36 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 # The user waits for the list, and does not read a longer one.
+_MAX_RECIPES = 100
 _MAX_RUNS = 100
 _MAX_RECORD_LINES = 5000
+
+
+def job_files_and_recipes(incomplete: str) -> list[CompletionItem]:
+    """Files, and the recipes of installed packages whose name begins with the text, if it has any."""
+    from click.shell_completion import CompletionItem
+
+    recipes = islice(_recipes(incomplete), _MAX_RECIPES) if incomplete else ()
+    return [CompletionItem(incomplete, type="file"), *map(CompletionItem, recipes)]
+
+
+def _recipes(incomplete: str) -> Iterator[str]:
+    """Those of the packages that declare some; after `package:`, those of any package."""
+    # Few words that are completed name a job.
+    from mprun.jobfile.packages import PackageFileError, find_package, job_files
+    from mprun.jobfile.recipe_packages import is_package_name, recipe_packages
+
+    named, colon, _ = incomplete.partition(":")
+    names = [named] if colon else [name for name in recipe_packages() if name.startswith(named)]
+    for name in filter(is_package_name, names):
+        try:
+            package = find_package(name, [os.curdir, *sys.path], remedies=False)
+        except PackageFileError:
+            continue
+        for file in job_files(package):
+            recipe = f"{name}:{file}"
+            if recipe.startswith(incomplete) and recipe.isprintable():
+                yield recipe
 
 
 def complete_run(

@@ -12,16 +12,16 @@ import click
 
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.cli.messages import print_json, print_lines
-from mprun.cli.options import json_option
+from mprun.cli.options import complete_job, json_option
 from mprun.cli.views.job_params import as_object, example, in_words
 from mprun.diagnostics import visible
 from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.model import PARAM_VARIABLE, STANDARD_INPUT_PATH, param_variable
+from mprun.jobfile.model import PARAM_VARIABLE, STANDARD_INPUT_PATH
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.summary import summary_of
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
 from mprun.record.commands import shell_word, short_path
-from mprun.reporters.format import pad, plural, widest
+from mprun.reporters.format import column_widths, pad, plural
 from mprun.reporters.terminal import terminal_width
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _MAX_TASKS = 100
 
 
 @click.command()
-@click.argument("job", type=click.Path(readable=False))
+@click.argument("job", type=click.Path(readable=False), shell_complete=complete_job)
 @json_option("One JSON object.")
 def describe(job: str, as_json: bool) -> int:
     """Describe a job file: its params, its tasks, and how to run it.
@@ -57,9 +57,10 @@ def describe(job: str, as_json: bool) -> int:
 
 def _lines(named: str, job: Job, summary: JobSummary) -> Iterator[str]:
     first, *rest = summary.description.splitlines() or [""]
-    yield visible(f"{summary.name}: {first}" if first else summary.name)
+    yield visible(f"{summary.name}: {first or plural(len(job.tasks), 'task')}")
     yield from (visible(line) for line in rest)
-    yield ""
+    if first:
+        yield ""
     if job.path != STANDARD_INPUT_PATH:
         yield f"file: {visible(short_path(job.path))}"
     if summary.requires:
@@ -95,7 +96,7 @@ def _table(head: str, rows: list[list[str]]) -> Iterator[str]:
     if not rows:
         return
     yield head
-    widths = [widest([row[column] for row in rows]) for column in range(len(rows[0]))]
+    widths = column_widths(rows)
     columns = terminal_width(sys.stdout)
     is_wide = columns is not None and sum(widths) + 2 * len(widths) > columns
     for row in rows:
@@ -131,7 +132,9 @@ def _tasks(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _what(task: dict[str, Any]) -> str:
-    words = [visible(task["runs"].partition("\n")[0])[:80]]
+    # As it runs, not as YAML has to escape it.
+    runs = task["runs"].partition("\n")[0].replace("$${", "${")
+    words = [visible(runs)[:80]]
     if task["kind"] == "uses":
         words.insert(0, "uses")
     if task["tasks"] > 1:
@@ -147,17 +150,14 @@ def _tags(tasks: list[dict[str, Any]]) -> list[str]:
 
 def _example(named: str, summary: JobSummary) -> str:
     """A command line for a shell, with a value for each required param."""
-    variables, options = [], []
+    options: list[str] = []
     for one in summary.params:
         if not one.param.required:
             continue
-        value = example(one.param)
-        if one.param.secret:
-            # Every user of the machine can read the command line.
-            variables.append(f"{param_variable(one.param.name)}={shell_word(value)}")
-        else:
-            options += ["-p", shell_word(f"{one.param.name}={value}")]
-    return " ".join([*variables, "mprun", shell_word(named), *options])
+        # Every user of the machine can read the command line, and a shell keeps it.
+        value = "@FILE" if one.param.secret else example(one.param)
+        options += ["-p", shell_word(f"{one.param.name}={value}")]
+    return " ".join(["mprun", shell_word(named), *options])
 
 
 def _as_object(named: str, job: Job, summary: JobSummary) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def export(run: str | None, state_dir: str, **paths: str | None) -> int:
     for name, path in wanted:
         if path != "-":
             check_path(path, FORMATS[name](), f"--{name}")
-    with garbage_collector.paused():
+    with garbage_collector.paused(freezes=True):
         for name, path in wanted:
             write_run(directory, path, FORMATS[name]())
     return 0

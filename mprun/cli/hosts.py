@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from mprun.cli.messages import note
+from mprun.cli.option import click_context
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.executors import by_name
@@ -14,6 +14,8 @@ from mprun.jobfile import host_needs, locate
 from mprun.scheduling.slots import with_slots
 
 if TYPE_CHECKING:
+    import click
+
     from mprun.diagnostics import Diagnostic
     from mprun.executors.by_name import NamedExecutor
     from mprun.scheduling.plan import Plan
@@ -40,8 +42,12 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
     """
     name = running["executor"]
     for option in CLUSTER_OPTIONS:
+        flag = f"--{option.replace('_', '-')}"
+        if running[option] == "":
+            # As from a variable of the shell that is not set: the run would be on another cluster.
+            raise UsageError(f"`{flag}` is empty; leave it out, or give a value")
         if running[option] and name == "local":
-            raise UsageError(f"`--{option.replace('_', '-')}` is only valid with `--executor dask`")
+            raise UsageError(f"`{flag}` is only valid with `--executor dask`")
     if running["scheduler"] and running["scheduler_file"]:
         raise UsageError("`--scheduler` and `--scheduler-file` both name a scheduler; use one of them")
     made_by = by_name.load(name)
@@ -49,8 +55,9 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
         raise JobFileError(diagnostics)
     limit = max_parallel or plan.job.max_parallel
     options = {option: running[option] for option in (*CLUSTER_OPTIONS, "host_timeout")}
-    context = click.get_current_context(silent=True)
+    context = click_context()
     options |= {"max_parallel": limit, "begun": context.meta.get(_BEGUN) if context else None}
+    options["say"] = (lambda text: None) if running["quiet"] else note
     try:
         executor = made_by(options)
         executor.wait()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun import api
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.cli.messages import warn
 from mprun.errors import JobFileError
-from mprun.jobfile.job_checks import daemons_alone, warnings
+from mprun.jobfile.job_checks import daemons_alone, early_warnings
 from mprun.jobfile.loader import load_job_file
 
 if TYPE_CHECKING:
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from mprun.jobfile.model import Job
     from mprun.jobfile.names import Named
     from mprun.scheduling.plan import Plan
-
-
-# Warnings about the files of a job that are printed.
-_MAX_WARNINGS = 10
 
 
 def read_job(
@@ -92,24 +87,15 @@ def plan_job_file(path: str, planning: dict[str, Any], tasks: Sequence[str] = ()
 
 def all_warnings(job: Job) -> Iterator[tuple[str, Diagnostic | None]]:
     """The warnings about a job and its files: what is valid, and probably a mistake. See `warn`."""
-    yield from _early_warnings(job)
+    yield from early_warnings(job)
     if text := daemons_alone(job.tasks, job.join):
         yield text, None
 
 
 def print_early_warnings(job: Job) -> None:
     """Print the warnings about a job's files, and the first about its tasks: the rest is more of the same."""
-    for text, diagnostic in _early_warnings(job):
+    for text, diagnostic in early_warnings(job):
         warn(text, diagnostic)
-
-
-def _early_warnings(job: Job) -> Iterator[tuple[str, Diagnostic | None]]:
-    for diagnostic in job.warnings[:_MAX_WARNINGS]:
-        yield diagnostic.message, diagnostic
-    if len(job.warnings) > _MAX_WARNINGS:
-        yield "there are more of these warnings", None
-    for text in islice(warnings(job), 1):
-        yield text, None
 
 
 def print_daemons_alone(tasks: Sequence[Named], join: Collection[object] | None) -> None:

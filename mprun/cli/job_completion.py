@@ -1,11 +1,11 @@
-"""Shell completion of what a job file declares: its params, their choices and its tasks."""
+"""Shell completion of job files, and of what one declares: its params, their choices and its tasks."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from typing import TYPE_CHECKING
 
+from mprun.cli.completion import job_files_and_recipes
 from mprun.cli.lean_imports import import_yaml_parser
 from mprun.diagnostics import is_visible
 from mprun.jobfile.loader import load_job_file
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-    from mprun.jobfile.params import Param
+    from mprun.jobfile.param_types import Param
 
 # The user waits for the list, and does not read a longer one.
 _MAX_ITEMS = 200
@@ -29,13 +29,15 @@ _MAX_BYTES = 512 * 1024
 
 
 def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The params, choices or tasks that begin with the text; none if the job file is invalid.
+    """The job files, params, choices or tasks that begin with the text; none if the job file is invalid.
 
     Never raises: what the shell would show of it would be in the middle of the command line.
     """
     from click.shell_completion import CompletionItem
 
     try:
+        if parameter.name in ("job", "jobs"):
+            return job_files_and_recipes(incomplete)
         found = list(_texts(context, parameter, incomplete))
     except Exception:
         return []
@@ -49,13 +51,6 @@ def _texts(context: click.Context, parameter: click.Parameter, incomplete: str) 
     if parameter.name == "params":
         yield from _beginning(_of_params(_params(job), incomplete), incomplete)
         return
-    # bash takes `-p size=small` for three words: the name, the sign and the value.
-    last = (context.params.get("params") or ("",))[-1]
-    if last and "=" not in last and context.params.get("tasks") in ((), ("=",), None):
-        for param in _params(job):
-            if param.name == last:
-                yield from _beginning(_values(param), incomplete)
-        return
     yield from _beginning(_tasks(job), incomplete)
 
 
@@ -64,7 +59,9 @@ def _job_of_words() -> str | None:
 
     While the value of an option is completed, click does not look at the words before it.
     """
-    words = shlex.split(os.environ.get("COMP_WORDS", ""))[1:]
+    from click.shell_completion import split_arg_string
+
+    words = split_arg_string(os.environ.get("COMP_LINE") or os.environ.get("COMP_WORDS", ""))[1:]
     return next((word for word in words if names_package(word) or os.path.isfile(word)), None)
 
 

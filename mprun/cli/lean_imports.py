@@ -21,7 +21,7 @@ from mprun.lazy_import import LazyModule, find_spec, install_lazy
 # Not from `typing`, which is lazy.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 TRIED_PYTHON = (3, 15)
 TRIED_CLICK = (8, 5)
 TRIED_PYYAML = (6, 0, 4)
+
+
+def make_lazy() -> None:
+    """Make those modules lazy that mprun itself imports, and most runs do not use."""
+    if sys.version_info[:2] <= TRIED_PYTHON:
+        install_lazy("re")
+        install_lazy("typing", TYPE_CHECKING=False, lent=_TYPING, borrowers=("mprun",))
 
 
 def import_click() -> None:
@@ -131,17 +138,21 @@ def _clean(text: str) -> str:
     return inspect.cleandoc(text)
 
 
-# The modules of PyYAML that libyaml replaces, with the errors that the binding to libyaml raises and
-# their base classes in `yaml.error`.
-_REPLACED_BY_LIBYAML = {
-    "reader": ("ReaderError", "YAMLError"),
-    "scanner": ("ScannerError", "MarkedYAMLError"),
-    "parser": ("ParserError", "MarkedYAMLError"),
-    "composer": ("ComposerError", "MarkedYAMLError"),
-    "constructor": ("ConstructorError", "MarkedYAMLError"),
-    "emitter": ("EmitterError", "YAMLError"),
-    "serializer": ("SerializerError", "YAMLError"),
-    "representer": ("RepresenterError", "YAMLError"),
+# By the module of PyYAML that defines them, the errors and tokens that the binding to libyaml makes. It makes
+# tokens only for who asks for them, in place of events.
+_MADE_BY_LIBYAML = {
+    "reader": "ReaderError",
+    "scanner": "ScannerError",
+    "parser": "ParserError",
+    "composer": "ComposerError",
+    "constructor": "ConstructorError",
+    "emitter": "EmitterError",
+    "serializer": "SerializerError",
+    "representer": "RepresenterError",
+    "tokens": "StreamStartToken StreamEndToken DirectiveToken DocumentStartToken DocumentEndToken "
+    "BlockSequenceStartToken BlockMappingStartToken BlockEndToken FlowSequenceStartToken "
+    "FlowMappingStartToken FlowSequenceEndToken FlowMappingEndToken KeyToken ValueToken BlockEntryToken "
+    "FlowEntryToken AliasToken AnchorToken TagToken ScalarToken",
 }
 
 
@@ -153,15 +164,23 @@ def import_yaml_parser() -> None:
     import yaml.error
     import yaml.events
     import yaml.nodes
-    import yaml.tokens
 
-    for name, (raised, base) in _REPLACED_BY_LIBYAML.items():
-        error = type(raised, (getattr(yaml.error, base),), {"__module__": f"yaml.{name}"})
-        attributes: dict[str, Any] = {raised: error}
-        setattr(package, name, install_lazy(f"yaml.{name}", **attributes))
+    given = [(f"yaml.{name}", made.split()) for name, made in _MADE_BY_LIBYAML.items()]
+    for name, made in given:
+        functions: dict[str, Any] = {one: _when_called(name, one) for one in made}
+        setattr(package, name.rpartition(".")[2], install_lazy(name, **functions))
     # Missing if PyYAML was built without libyaml; then the loader uses the rest of the package.
     with suppress(ImportError):
-        import yaml._yaml
+        import yaml._yaml  # noqa: F401
+    # The binding holds these now; anyone else gets the classes themselves.
+    for name, made in given:
+        for one in made if isinstance(sys.modules[name], LazyModule) else ():
+            delattr(sys.modules[name], one)
+
+
+def _when_called(module: str, name: str) -> Callable[..., Any]:
+    """A function that makes an object of a class, whose module is loaded then."""
+    return lambda *arguments: getattr(sys.modules[module], name)(*arguments)
 
 
 def _is_tried(package: str, distribution: str, newest: tuple[int, ...]) -> bool:

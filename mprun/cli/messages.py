@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from mprun.diagnostics import Diagnostic
 
+_LINES_PER_WRITE = 100
 # Whether a program reads the output of the command, and so its errors, too.
 _as_json = False
 
@@ -26,6 +28,13 @@ def expect_json() -> None:
     global _as_json
     _as_json = True
     door.expect_json(sys.stdout)
+
+
+def expect_json_errors() -> None:
+    """Report an error as JSON if the command line has `--json`, which may not have been parsed yet."""
+    words = sys.argv[1:]
+    if "--json" in words[: words.index("--") if "--" in words else None]:
+        expect_json()
 
 
 def explain(error: MprunError) -> None:
@@ -86,8 +95,10 @@ def print_text(text: str) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout, as soon as there are many of them."""
-    for line in lines:
-        sys.stdout.write(line + "\n")
+    rest = iter(lines)
+    # What guards the terminal looks at each text: one by one, it takes a twentieth of a long plan.
+    while text := "".join([f"{line}\n" for line in islice(rest, _LINES_PER_WRITE)]):
+        sys.stdout.write(text)
 
 
 def print_pieces(pieces: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from mprun.cli.messages import expect_json, explain, print_json_line, print_line
 from mprun.cli.options import STATE_DIR, complete_job, json_option, planning_options
 from mprun.diagnostics import visible
 from mprun.errors import UsageError
+from mprun.record import garbage_collector
 from mprun.reporters.format import plural
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ PLAN_VIEWS = {
 
 
 @click.command()
-@click.argument("jobs", type=click.Path(readable=False), nargs=-1, required=True)
+@click.argument("jobs", type=click.Path(readable=False), nargs=-1, required=True, shell_complete=complete_job)
 @click.option(
     "--restrict",
     metavar="DIR",
@@ -84,7 +85,7 @@ def _print_checked(path: str, job: Job | None = None, error: UsageError | None =
 
 
 @click.command()
-@click.argument("job", type=click.Path(readable=False))
+@click.argument("job", type=click.Path(readable=False), shell_complete=complete_job)
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=complete_job)
 @planning_options
 @click.option(
@@ -108,10 +109,12 @@ def plan(
     form = "json" if as_json else form
     if form == "json":
         expect_json()
-    planned = plan_job_file(job, planning, tasks, state_dir=state_dir)
-    forecast = api.forecast(planned, state_dir)
-    module, function = PLAN_VIEWS[form]
-    view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
-    skips = api.expected_skips(planned, state_dir) if form in ("text", "json") else {}
-    print_lines(view(planned, forecast, skips) if skips else view(planned, forecast))
+    # All of it is needed to the end.
+    with garbage_collector.paused(freezes=True):
+        planned = plan_job_file(job, planning, tasks, state_dir=state_dir)
+        forecast = api.forecast(planned, state_dir)
+        module, function = PLAN_VIEWS[form]
+        view = getattr(importlib.import_module(f"mprun.cli.views.{module}"), function)
+        skips = api.expected_skips(planned, state_dir) if form in ("text", "json") else {}
+        print_lines(view(planned, forecast, skips) if skips else view(planned, forecast))
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun import api
 from mprun.cli.job import read_job
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.jobfile.params import UNRECORDED
+from mprun.jobfile.param_inputs import UNRECORDED
 from mprun.jobfile.resolution import HIDDEN
 from mprun.record.relocate import relocated
 from mprun.record.resume import file_changes

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-from click.core import ParameterSource
-
+from mprun.cli.option import click_context
 from mprun.engine.repeat import random_seed
 from mprun.errors import UsageError
 
@@ -22,8 +20,9 @@ def draw_seed(planning: dict[str, Any]) -> None:
     if planning["repeat"] and planning["repeat_for"]:
         raise UsageError("`--repeat` and `--repeat-for` both say how long to repeat; use one of them")
     if not (planning["repeat"] or planning["repeat_for"] or planning["until_failure"]):
-        context = click.get_current_context(silent=True)
-        if context is None or context.get_parameter_source("seed") is ParameterSource.COMMANDLINE:
+        context = click_context()
+        source = context.get_parameter_source("seed") if context is not None else None
+        if source is None or source.name == "COMMANDLINE":
             raise UsageError("`--seed` needs `--repeat`, `--repeat-for` or `--until-failure`")
         # MPRUN_SEED is for the runs that repeat something.
         planning["seed"] = None

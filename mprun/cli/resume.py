@@ -11,10 +11,10 @@ import click
 
 from mprun import api
 from mprun.cli.completion import complete_run, complete_task
+from mprun.cli.execution import execute, keep_stdout_for_programs
 from mprun.cli.messages import explain, note, warn
 from mprun.cli.options import json_option, running_options
 from mprun.cli.recorded_plan import read_recorded_job
-from mprun.cli.run import execute, keep_stdout_for_programs
 from mprun.cli.show import print_run, read_run, read_run_in
 from mprun.diagnostics import quote, visible
 from mprun.errors import MprunError, NothingSelected, UsageError
@@ -228,5 +228,5 @@ def _plan(
     plan = api.plan_job(job, reused=choose_reused(plan, earlier, rerun), **options)
     if rerun:
         # What is asked for runs, although nothing may have changed.
-        plan = plan.replace(force=True)
+        plan = plan.replace(force="--rerun")
     return plan if earlier.cwd in (None, os.getcwd()) else plan.replace(cwd=earlier.cwd), recorded

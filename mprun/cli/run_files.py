@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _report() -> Format:
-    from mprun.cli.report import FORMAT
+    from mprun.cli.report_page import FORMAT
 
     return FORMAT
 
@@ -81,7 +81,7 @@ class RunFiles:
             what = f"{kind.name} to standard output" if path == "-" else f"{kind.name} {quote(path)}"
             try:
                 if path == "-":
-                    display.wait_for_readers()
+                    display.wait_for_reader()
                     print_whole(kind, kind.pieces(directory, plan))
                 else:
                     write_whole(path, kind.pieces(directory, plan))

@@ -45,8 +45,8 @@ def show(run: str | None, attempts: bool, as_json: bool, state_dir: str) -> int:
     from mprun.cli.views.run import show_run
     from mprun.cli.views.run_json import show_json
 
-    with garbage_collector.paused():
-        directory, state = read_run(state_dir, run)
+    with garbage_collector.paused(freezes=True):
+        directory, state = read_run(state_dir, run, may_fork=True)
         garbage_collector.keep(state)
         if as_json:
             show_json(directory, state, sys.stdout)
@@ -69,8 +69,8 @@ def tree(run: str | None, as_json: bool, state_dir: str) -> int:
     from mprun.cli.views.process_tree import write_tree
     from mprun.record.process_tree import build_tree
 
-    with garbage_collector.paused():
-        directory, state = read_run(state_dir, run)
+    with garbage_collector.paused(freezes=True):
+        directory, state = read_run(state_dir, run, may_fork=True)
         roots = build_tree(directory, state)
         garbage_collector.keep(roots)
         outcome = reader.run_outcome(directory, state)
@@ -128,7 +128,7 @@ def logs(
     if run is None and tasks and is_packed(tasks[0]) and os.path.exists(tasks[0]):
         # Else it is the name of a task.
         run, tasks = tasks[0], tasks[1:]
-    directory, state = read_run(state_dir, run)
+    directory, state = read_run(state_dir, run, may_fork=True)
     if follow and failed:
         raise UsageError("`--failed` shows tasks that have ended, and does not go with `--follow`")
     if timestamps and (as_json or not follow):
@@ -141,17 +141,20 @@ def logs(
     return 0
 
 
-def read_run(state_dir: str, run: str | None, *, to_read: bool = True) -> tuple[RunDirectory, RunState]:
+def read_run(
+    state_dir: str, run: str | None, *, to_read: bool = True, may_fork: bool = False
+) -> tuple[RunDirectory, RunState]:
     """A run by its id, and the state that its record describes; warns about lines that cannot be read.
 
     A command that signals or changes something does not only come `to_read`: see `list_runs`.
     """
-    return read_run_in(find_run(state_dir, run, to_read=to_read))
+    return read_run_in(find_run(state_dir, run, to_read=to_read), may_fork=may_fork)
 
 
-def read_run_in(directory: RunDirectory) -> tuple[RunDirectory, RunState]:
+def read_run_in(directory: RunDirectory, *, may_fork: bool = False) -> tuple[RunDirectory, RunState]:
     """As `read_run`, for a run whose directory is known."""
-    state, damage = reader.read_state(directory)
+    with garbage_collector.paused(freezes=True):
+        state, damage = reader.read_state(directory, may_fork=may_fork)
     for description in damage:
         warn(f"{directory.events}: {description}, left out")
     return directory, state
@@ -161,7 +164,7 @@ def print_run(directory: RunDirectory) -> None:
     """Print a run that has just ended as one JSON object, if it has a record."""
     # A signal may have ended the run before it recorded anything, or a task may have removed its record.
     if directory.has_record():
-        display.wait_for_readers()
+        display.wait_for_reader()
         from mprun.cli.views.run_json import show_json
 
         show_json(*read_run_in(directory), sys.stdout)

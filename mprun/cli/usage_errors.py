@@ -79,11 +79,11 @@ def describe(error: click.ClickException, commands: Mapping[str, click.Command])
 
 def _similar_option(name: str, context: click.Context) -> str:
     """An option of the command that was probably meant, or one of mprun itself: `mprun --version`."""
-    remedy = did_you_mean(name, _options(context))
-    if remedy or context.parent is None:
-        return remedy
-    meant = closest(name, _options(context.parent))
-    return f"did you mean `{context.parent.command_path} {meant}`?" if meant else ""
+    own, outer = _options(context), context.parent
+    meant = closest(name, [*own, *(_options(outer) if outer else ())])
+    if outer and meant and meant not in own:
+        meant = f"{outer.command_path} {meant}"
+    return f"did you mean {quote(meant)}?" if meant else ""
 
 
 def _options(context: click.Context) -> list[str]:

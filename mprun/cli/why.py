@@ -55,9 +55,7 @@ def _explain(directory: RunDirectory, state: RunState, name: str) -> dict[str, A
     ran = known is not None and bool(known.attempts)
     since = None
     if ran:
-        why = str(
-            read_why(directory, name).get("why") or "it is not compared: that needs `inputs` or `outputs`"
-        )
+        why = str(read_why(directory, name).get("why") or "it has neither `inputs` nor `outputs` to compare")
     elif known is None or finished is None:
         why = "it has not started"
     elif finished.reused and finished.reason.startswith(UNCHANGED):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.jobfile.units import duration_text
-from mprun.scheduling.instructions import NOT_READY, RUN_TIMED_OUT
+from mprun.scheduling.instructions import NOT_READY, RECIPE_TIMEOUT, RUN_TIMED_OUT
 
 if TYPE_CHECKING:
     from mprun.clock import Clock
@@ -132,4 +132,6 @@ def dump_title(task: Task, reason: str, run_timeout: float | None) -> str:
         return f"the run timed out after {duration_text(run_timeout or 0.0)}"
     if reason == NOT_READY and task.ready is not None:
         return f"not ready after {duration_text(task.ready.timeout)}"
+    if reason == RECIPE_TIMEOUT and task.whole is not None:
+        return f"its recipe timed out after {duration_text(task.whole.timeout or 0.0)}"
     return f"timed out after {duration_text(task.timeout or 0.0)}"

@@ -105,7 +105,7 @@ class ControlRequests:
             found = True
             request = stop_requests.Request(names, self._table, self._scheduler.outcomes)
             self._stop_tasks(loop, request)
-            control.write_answer(file, request.answer())
+            control.write_answer(file, request.answer(self._scheduler.has_settled))
         now = self._clock.now()
         if found:
             self._requested = now

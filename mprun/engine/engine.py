@@ -19,13 +19,8 @@ from mprun import failpoints
 from mprun.clock import Clock
 from mprun.engine.attempt_monitor import AttemptMonitor, dump_title
 from mprun.engine.control_requests import ControlRequests
-from mprun.engine.event_builder import (
-    OWN_DECISIONS,
-    EventBuilder,
-    FactQueue,
-    planned_facts,
-    says_more_than_started,
-)
+from mprun.engine.event_builder import EventBuilder
+from mprun.engine.fact_queue import OWN_DECISIONS, FactQueue, planned_facts, says_more_than_started
 from mprun.engine.poller import Poller
 from mprun.engine.publisher import Publisher
 from mprun.engine.report_handler import ReportHandler
@@ -33,6 +28,7 @@ from mprun.engine.resolver import TaskResolver, param_variables
 from mprun.engine.task_table import TaskTable
 from mprun.errors import RecordError
 from mprun.executors.base import NotStarted
+from mprun.frozen import MIN_TO_COMPILE
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record.state_dir import UnusableDirectory
 from mprun.scheduling.instructions import (
@@ -53,7 +49,7 @@ from mprun.scheduling.verdict import verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mprun.engine.event_builder import Fact
+    from mprun.engine.fact_queue import Fact
     from mprun.engine.late_references import LateReferences
     from mprun.engine.repeat import CopyFeed
     from mprun.engine.signals import SignalInbox
@@ -65,9 +61,6 @@ if TYPE_CHECKING:
     from mprun.reporters.base import Display, Reporter
     from mprun.scheduling.plan import Plan
     from mprun.trace_context import TraceIds
-
-# From this many tasks on, it saves time to compile the constructors of the values that each task has.
-COMPILE_INIT_MIN_TASKS = 1000
 
 
 class Engine:
@@ -85,7 +78,7 @@ class Engine:
         display: Display | None = None,
         trace: TraceIds | None = None,
     ) -> None:
-        if len(plan.tasks) >= COMPILE_INIT_MIN_TASKS:
+        if len(plan.tasks) >= MIN_TO_COMPILE:
             from mprun.engine.task_values import compile_inits
 
             compile_inits()
@@ -95,7 +88,7 @@ class Engine:
         self._plan = plan
         self._directory = directory
         self._clock = Clock()
-        self._scheduler = Scheduler(plan, _random)
+        self._scheduler = _scheduler_of(plan)
         self._table = TaskTable(plan)
         self._resolver = TaskResolver(plan, self._table, directory, param_variables(), trace)
         self._poller = Poller(executor, inbox, warn, display)
@@ -125,6 +118,10 @@ class Engine:
             MarkReady: self._monitor.handle_ready,
             Finish: self._resolver.handle_finished,
         }
+        if self._scheduler.has_rounds:
+            from mprun.scheduling.member_runs import Settle
+
+            self._actions[Settle] = self._resolver.handle_finished
         self._late_references: LateReferences | None = None
         if any(task.late for task in plan.tasks):
             # Few jobs have any.
@@ -144,10 +141,7 @@ class Engine:
                 plan, plan.repetition, self._scheduler, self._table, self._clock, self.act, warn
             )
             self._requests.on_stop = self._copy_feed.stop
-        # What has happened and what was decided since the last `publish`, in this order.
-        self._facts: list[Fact] = []
-        # What of that was not published yet: each turn does some of it.
-        self._to_publish = FactQueue()
+        self._facts = FactQueue()
         # What is said of the first exception that nothing expects, when the run is to have ended then, and
         # the reports and instructions in whose place there was such an exception.
         self._defect = ""
@@ -203,6 +197,10 @@ class Engine:
         written, the run is stopped; RecordError is raised if its start or its end cannot be recorded.
         """
         begun = self._clock.now()
+        if early:
+            from mprun.engine.host_changes import as_of_start
+
+            early = [as_of_start(report, begun) for report in early]
         if prepared.hosts:
             from mprun.engine.host_changes import HostChanges
 
@@ -242,7 +240,7 @@ class Engine:
             self.publish()
         except Exception as error:
             self._stop_after(error)
-        while not self._scheduler.finished or self._facts or self._to_publish:
+        while not self._scheduler.finished or self._facts:
             try:
                 self._turn()
                 self.publish()
@@ -256,10 +254,10 @@ class Engine:
         parts = deque(planned_facts(self._table.tasks))
         # The last part is recorded with the first starts.
         while len(parts) > 1 and not self._poller.signalled:
-            self._facts.append(parts.popleft())
+            self._facts.add((parts.popleft(),))
             self.publish()
             self.wait(0.0)
-        self._facts += parts
+        self._facts.add(parts)
 
     def _turn(self) -> None:
         failpoints.reached("loop.wait")
@@ -267,7 +265,7 @@ class Engine:
         due = None if deadline is None else max(0.0, deadline - self._clock.timed())
         late = self._late_references
         has_late = late is not None and late.has_more
-        more = 0.0 if has_late or self._scheduler.has_more or self._to_publish else None
+        more = 0.0 if has_late or self._scheduler.has_more or self._facts else None
         copies_end = None if self._copy_feed is None else self._copy_feed.seconds_left
         timeouts = (due, self._publisher.tick_interval, self._monitor.interval, more, copies_end)
         self.wait(min([seconds for seconds in timeouts if seconds is not None], default=None))
@@ -316,13 +314,13 @@ class Engine:
                 failed = failed or error
                 self._lost.append(report)
                 continue
-            self._facts.append(report)
+            self._facts.add((report,))
             try:
                 self.act(instructions)
             except Exception as error:
                 failed = failed or error
         if reports:
-            self._facts.append(OWN_DECISIONS)
+            self._facts.add((OWN_DECISIONS,))
         if failed is not None:
             raise failed
         return reports
@@ -330,8 +328,8 @@ class Engine:
     def act(self, instructions: list[Instruction], *, facts: Sequence[Fact] = ()) -> None:
         """Do what the scheduler has decided after these facts; `publish` makes events of it."""
         if facts:
-            self._facts += facts
-        self._facts += instructions
+            self._facts.add(facts)
+        self._facts.add(instructions)
         failed: Exception | None = None
         for instruction in instructions:
             do = self._actions.get(type(instruction))
@@ -363,7 +361,7 @@ class Engine:
     def publish_all(self) -> None:
         """Record all that has happened, however long it takes."""
         self.publish()
-        while self._to_publish:
+        while self._facts:
             self.publish()
 
     def _warn_of_results(self) -> None:
@@ -382,12 +380,10 @@ class Engine:
         # Read before: what the launcher does on these requests is later than their decisions.
         decided = self._clock.now()
         self._executor.flush()
+        self._facts.end_turn(decided)
         if self._facts:
-            self._to_publish.add(decided, self._facts)
-            self._facts = []
-        if self._to_publish:
             # If an exception is raised, the run continues without them.
-            taken = self._to_publish.take()
+            taken = self._facts.take()
             failpoints.reached("loop.publish")
             for since, facts in taken:
                 self._publisher.add(*self._event_builder.to_events(facts, since))
@@ -420,9 +416,9 @@ class Engine:
                 self._keep_traceback(another)
         try:
             began = self._report_handler.unreported(unseen=is_remote)
-            self._facts += self._scheduler.handle_executor_lost(INTERNAL_ERROR, began, self._clock.timed())
+            self._facts.add(self._scheduler.handle_executor_lost(INTERNAL_ERROR, began, self._clock.timed()))
             self._build_events()
-            while self._to_publish:
+            while self._facts:
                 self._build_events()
             return self._run_finished(begun)
         except Exception as another:
@@ -482,6 +478,15 @@ class Engine:
             title = dump_title(self._table.tasks[signal.task].task, signal.reason, self._plan.job.timeout)
         self._executor.signal(key, signal.signal, title=title, to=signal.to)
         self._monitor.handle_stopping(key)
+
+
+def _scheduler_of(plan: Plan) -> Scheduler:
+    if all(planned.task.whole is None for planned in plan.tasks):
+        return Scheduler(plan, _random)
+    # Few jobs have a recipe that is taken as one.
+    from mprun.scheduling.round_scheduler import RoundScheduler
+
+    return RoundScheduler(plan, _random)
 
 
 def _random() -> float:

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact
+from mprun.engine.fact_queue import OwnDecisions, Planned
 from mprun.engine.signals import exit_signal
 from mprun.executors.base import Exited, NotStarted, StartCancelled, Started
-from mprun.frozen import Frozen
 from mprun.jobfile.resolution import Resolver, as_text, resolve, shown
 from mprun.linux import procfs
 from mprun.outcomes import Outcome
 from mprun.record import events, results
 from mprun.record.packed_details import pack_needs, pack_values
-from mprun.scheduling.instructions import (
-    CancelStart,
-    Expand,
-    Finish,
-    Join,
-    MarkReady,
-    Resolve,
-    ScheduleRetry,
-    Signal,
-    Start,
-)
+from mprun.scheduling.instructions import Expand, Finish, Join, MarkReady, ScheduleRetry, Signal
 from mprun.scheduling.retry import FAILURES, FLAKY, is_flaky
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mprun.clock import Clock
+    from mprun.engine.fact_queue import Fact
     from mprun.engine.task_table import TaskTable
-    from mprun.executors.base import PrepareReply, Report
+    from mprun.executors.base import PrepareReply
     from mprun.record.state_dir import RunDirectory
-    from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.verdict import Verdict
     from mprun.trace_context import TraceParent
@@ -44,94 +33,8 @@ if TYPE_CHECKING:
 _NO_USAGE: dict[str, Any] = {}
 
 
-class OwnDecisions(Frozen):
-    """A mark in a turn's facts: those before it follow from reports, the others from the engine itself."""
-
-
-OWN_DECISIONS = OwnDecisions()
-
-
-class Planned(Frozen):
-    """Some tasks of the plan, from the number `first` on."""
-
-    first: int
-    tasks: Sequence[PlannedTask]
-
-
-# Of so many facts events are made in one turn of the engine's loop: some 20 ms.
-MAX_FACTS_PER_TURN = 1000
-
 # Characters of an item, as it is shown beside the name of its instance.
 _ITEM_CHARACTERS = 40
-
-
-if TYPE_CHECKING:
-    # What happens in a turn, of which the events are built.
-    Fact = Report | Instruction | OwnDecisions | Planned
-
-
-class FactQueue:
-    """What has happened and what was decided, in this order, until events are made of it: of so much a turn.
-
-    Between two turns the engine notices signals, ends and timeouts, and decides what follows from them.
-    """
-
-    def __init__(self) -> None:
-        # The facts of a turn, and when they were decided.
-        self._batches: deque[tuple[float | None, list[Fact]]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._batches)
-
-    @property
-    def size(self) -> int:
-        """How much of it has no events yet: how far the record is behind."""
-        return sum(_size(fact) for _, facts in self._batches for fact in facts)
-
-    def add(self, decided: float, facts: list[Fact]) -> None:
-        """Add the facts of a turn."""
-        self._batches.append((decided, facts))
-
-    def take(self) -> list[tuple[float | None, list[Fact]]]:
-        """The facts of the present turn, for `EventBuilder.to_events`, with its `decided`."""
-        taken: list[tuple[float | None, list[Fact]]] = []
-        room = MAX_FACTS_PER_TURN
-        while self._batches and room > 0:
-            decided, facts = self._batches.popleft()
-            count = 0
-            for fact in facts:
-                room -= _size(fact)
-                count += 1
-                if room <= 0:
-                    break
-            if count < len(facts):
-                self._batches.appendleft((None, facts[count:]))
-                facts = facts[:count]
-            taken.append((decided, facts))
-        return taken
-
-
-_WITHOUT_EVENTS = (Resolve, Start, CancelStart, OwnDecisions)
-
-
-def _size(fact: Fact) -> int:
-    """How many facts of other kinds take as long."""
-    if type(fact) is Planned:
-        return len(fact.tasks)
-    if type(fact) is Expand:
-        return fact.count
-    return 0 if type(fact) in _WITHOUT_EVENTS else 1
-
-
-def planned_facts(tasks: Sequence[PlannedTask]) -> list[Fact]:
-    """The facts that say which tasks the plan has."""
-    size = MAX_FACTS_PER_TURN
-    return [Planned(first=at, tasks=tasks[at : at + size]) for at in range(0, len(tasks), size)]
-
-
-def says_more_than_started(tasks: Sequence[PlannedTask]) -> bool:
-    """Whether there is more to say of the tasks of the plan than the start of the only one says."""
-    return len(tasks) > 1 or any(one.task.resources or one.task.env or one.task.foreach for one in tasks)
 
 
 class EventBuilder:
@@ -333,7 +236,7 @@ class EventBuilder:
             elif planned.task.foreach is not None:
                 # The list of its items was empty.
                 result, kind = [], "json"
-        flaky = is_flaky(planned, instruction.outcome, instruction.attempts - instruction.lost)
+        flaky = is_flaky(planned, instruction.outcome, instruction.attempts - instruction.excused)
         reason = FLAKY if flaky and self._plan.fails_if_flaky(planned.task) else redact(instruction.reason)
         return events.TaskFinished(
             time=self._time,

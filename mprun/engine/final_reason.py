@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.outcomes import format_reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,7 +26,7 @@ def _lacking_reason(ends: TaskEnds, lacking: Sequence[int], state: RunState) -> 
     """Tasks were skipped that should have run."""
     name = ends.tasks[lacking[0]].name
     finished = state.tasks[name].finished
-    why = f"`{name}` was skipped: {finished.reason if finished else ''}"
+    why = f"`{name}` was skipped: {format_reason(finished.reason) if finished else ''}"
     more = f", and {len(lacking) - 1} more for such a reason" if len(lacking) > 1 else ""
     return why + more
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
-from mprun.executors.base import HostChange, SlotsChange
+from mprun.executors.base import ExecutorLost, HostChange, SlotsChange
 from mprun.outcomes import format_exit
 from mprun.record.events import HostChanged
 
@@ -40,6 +40,15 @@ def early_warning(report: Report) -> str:
 
 def _warning(change: HostChange, reason: str) -> str:
     return visible(_WARNINGS[change.change].format(host=change.host, reason=reason))
+
+
+def as_of_start(report: Report, begun: float) -> Report:
+    """A report that came before the run began, at that reading of the clock: nothing was sent by then."""
+    if isinstance(report, ExecutorLost):
+        return report.replace(unseen=False)
+    if isinstance(report, HostChange | SlotsChange):
+        return report.replace(clock=max(report.clock, begun))
+    return report
 
 
 class HostChanges:

@@ -12,7 +12,8 @@ from mprun.jobfile.model import PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import ReferenceProblem
 from mprun.jobfile.resolution import is_true, resolve
-from mprun.scheduling.plan import needed_by_instances, plan_instance
+from mprun.scheduling.instance_plan import is_late, needed_by_instances, plan_instance
+from mprun.scheduling.plan import Traits
 from mprun.scheduling.task_run import WHEN_IS_FALSE
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class LateAnswers:
                     return Skipped(reason=WHEN_IS_FALSE)
             if task.foreach is not None and not planned.values:
                 return Expanding(number, self._expand(planned, resolve(task.foreach, resolver)))
-            self._resolver.call(number)
+            # It often starts at once, and may refer to the results of thousands of tasks.
+            self._resolver.resolved = {number: self._resolver.call(number)}
         except ReferenceProblem as error:
             return Failed(reason=str(error))
         return Resolved()
@@ -134,13 +136,16 @@ class LateAnswers:
         if selecting:
             shared = tuple(pair for pair in shared if pair not in selecting)
         own = self._selectors(group, instances, selecting) if selecting else {}
+        traits = Traits()
         for number, instance in enumerate(instances):
+            needs = self._siblings_of(instance)
             yield plan_instance(
                 instance,
                 group,
                 self._plan.reused,
-                needs=self._siblings_of(instance),
+                needs=needs,
                 needed_by=(*shared, *own[number]) if number in own else shared,
+                late=is_late(instance, needs, traits),
             )
 
     def _selected_from(self, after: int, group: PlannedTask) -> list[SiblingDependency]:

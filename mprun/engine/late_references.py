@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mprun import failpoints
 from mprun.engine.late_answers import Expanded, Expanding, Failed, LateAnswers, Resolved, Skipped
+from mprun.frozen import MIN_TO_COMPILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
     from mprun.clock import Clock
-    from mprun.engine.event_builder import Fact
+    from mprun.engine.fact_queue import Fact
     from mprun.engine.late_answers import Answer
     from mprun.engine.resolver import TaskResolver
     from mprun.engine.task_table import TaskTable
     from mprun.engine.unchanged_checks import UnchangedChecks
     from mprun.scheduling.instructions import Instruction, Resolve
-    from mprun.scheduling.plan import Plan
+    from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.scheduler import Scheduler
 
     # For types alone: nothing looks at it during a run.
@@ -139,7 +141,20 @@ class LateReferences:
                 instructions = self._scheduler.handle_resolve_failed(number, reason, now)
             case Expanded(tasks=instances):
                 instructions = self._scheduler.handle_expanded(number, instances, now)
-                # Unless the task was given up meanwhile.
-                if number in self._scheduler.expanded:
-                    self._table.expand(number, instances)
+                try:
+                    self._expand_table(number, instances)
+                except Exception:
+                    # Starts that no one knows of would be waited for.
+                    with contextlib.suppress(Exception):
+                        self._act(instructions)
+                    raise
         self._act(instructions)
+
+    def _expand_table(self, number: int, instances: Sequence[PlannedTask]) -> None:
+        # Unless the task was given up meanwhile.
+        if number in self._scheduler.expanded:
+            self._table.expand(number, instances)
+            if len(instances) >= MIN_TO_COMPILE:
+                from mprun.engine.task_values import compile_inits
+
+                compile_inits()

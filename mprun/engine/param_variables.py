@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # What a reference in a text names: the value of a variable is in the plan, and the reference is not.
 _NAMED = re.compile(r"\$\{\s*(params|env)\.([^.}\s]+)")
 
+# The keys that say what a task does, but for `env`.
+_COMPARED_KEYS = ("args", "kwargs", "command", "cwd", "expect")
+
 
 class ParamVariables:
     """The launcher takes these variables out of its environment; a task that refers to one has it again.
@@ -36,6 +39,35 @@ class ParamVariables:
             found = {name: text for name, text in self._values.items() if name in named}
             self._of_task[id(task)] = found
         return found
+
+    def uncompared(self, task: Task) -> dict[str, str]:
+        """Those of them whose params are in nothing that is compared: the task sees nothing else of them."""
+        compared = _compared(task)
+        return {name: text for name, text in self.of(task).items() if name not in compared}
+
+
+def may_hold_environment(task: Task, *, is_of_recipe: bool) -> bool:
+    """Whether a key of a task names a variable of the environment; that of a recipe, maybe by a param."""
+    root: Any = task.document.root
+    kinds = {"env", "params"} if is_of_recipe else {"env"}
+    nodes = (root.get("defaults"), root["tasks"][task.position - 1])
+    named = {kind for node in nodes for text in _texts(node) for kind, _ in _NAMED.findall(text)}
+    by_default = {kind for text in _texts(root.get("params")) for kind, _ in _NAMED.findall(text)}
+    return not kinds.isdisjoint(named) or "env" in by_default
+
+
+def _compared(task: Task) -> set[str]:
+    """The variables of the params whose values are compared, because they are in what the task does."""
+    root: Any = task.document.root
+    defaults, own = root.get("defaults"), root["tasks"][task.position - 1]
+    holders = [one if isinstance(one, dict) else {} for one in (root, defaults, own)]
+    env: dict[str, Any] = {}
+    for one in holders:
+        # What another one sets has no effect.
+        env |= one["env"] if isinstance(one.get("env"), dict) else {}
+    nodes = [env, *({**holders[1], **holders[2]}.get(key) for key in _COMPARED_KEYS)]
+    texts = (text.replace("$$", "") for node in nodes for text in _texts(node))
+    return {param_variable(name) for text in texts for kind, name in _NAMED.findall(text) if kind == "params"}
 
 
 def _references(task: Task) -> Iterator[tuple[str, str]]:

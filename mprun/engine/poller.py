@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # After this time without any report, the poller checks whether the executor was stopped.
 CHECK_INTERVAL_SECONDS = 1.0
-EXECUTOR_WAS_STOPPED = "the launcher was stopped (SIGSTOP); resuming it"
+EXECUTOR_WAS_STOPPED = "the main process was stopped (SIGSTOP); resuming it"
 
 
 class Poller:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mprun.jobfile.references import ReferenceProblem, SiblingReference
 from mprun.jobfile.resolution import Resolver
-from mprun.jobfile.task_builder import result_references
+from mprun.jobfile.result_dependencies import result_references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import os
 from random import Random
 from typing import TYPE_CHECKING
 
-from mprun.engine.event_builder import planned_facts
+from mprun.engine.fact_queue import planned_facts
 from mprun.errors import TooManyTasks, UsageError, refuse_too_many
 from mprun.scheduling.more_copies import MoreCopies
 from mprun.scheduling.repetition import Repetition, repeat_job

@@ -9,7 +9,7 @@ from mprun.executors.base import StartRequest
 from mprun.frozen import Frozen
 from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import references
-from mprun.jobfile.resolution import TYPED_KEYS, Resolver, as_text, require_type, resolve
+from mprun.jobfile.resolution import Resolver, as_text, resolve
 
 if TYPE_CHECKING:
     from mprun.engine.param_variables import ParamVariables
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mprun.record.state_dir import RunDirectory
     from mprun.scheduling.dispatch import Attempts
     from mprun.scheduling.instructions import Finish
+    from mprun.scheduling.member_runs import Settle
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.trace_context import TraceIds
 
@@ -56,13 +57,17 @@ class TaskResolver:
         self._directory = directory
         # By the number of a task that has finished: its outcome, and how many attempts it took.
         self.ends: dict[int, tuple[str, int]] = {}
+        # The tasks whose processes say what they have imported.
+        self.tell_modules: set[int] = set()
         # Most tasks end alike, and share one tuple: there may be 100,000 tasks.
         self._shared_ends: dict[tuple[str, int], tuple[str, int]] = {}
         self._plain: dict[int, bool] = {}
+        # What the task that was resolved last is started with, by its number, until it starts.
+        self.resolved: dict[int, Call | Task] = {}
         self._results: ResultValues | None = None
 
-    def handle_finished(self, finish: Finish) -> None:
-        """A task has its outcome."""
+    def handle_finished(self, finish: Finish | Settle) -> None:
+        """A task has its outcome, or has ended in a round of its recipe."""
         end = (finish.outcome, finish.attempts)
         self.ends[finish.task] = self._shared_ends.setdefault(end, end)
 
@@ -82,6 +87,9 @@ class TaskResolver:
             return task
         resolver = self.values_for(planned)
         found = {}
+        # Many jobs have no references.
+        from mprun.jobfile.key_types import TYPED_KEYS, require_type
+
         for key in TYPED_KEYS:
             node = getattr(task, key)
             # What is empty has no reference.
@@ -108,7 +116,7 @@ class TaskResolver:
         """The request to start an attempt. Raises ReferenceProblem."""
         planned = self._table.tasks[number]
         task = planned.task
-        call = self.call(number)
+        call = self.resolved.pop(number, None) or self.call(number)
         env = self.env(number, call)
         if self._trace is not None:
             # What the task sets itself counts.
@@ -129,11 +137,21 @@ class TaskResolver:
             env=env,
             cwd=call.cwd,
             limits=process_limits(task.limits),
-            stacks=task.timeout is not None or task.ready is not None or self._plan.job.timeout is not None,
+            stacks=self._may_hang(task),
             after=tuple(((before, which), seconds) for before, which, seconds in after),
-            capture=int(task.capture is not None),
+            capture=int(task.capture is not None or number in self.tell_modules),
             artifacts=os.path.basename(self._directory.artifacts_of(planned.name)) if task.artifacts else "",
             host=task.host,
+        )
+
+    def _may_hang(self, task: Task) -> bool:
+        """Whether a process may be asked for its stacks: something sets a limit to its time."""
+        of_recipe = task.whole is not None and task.whole.timeout is not None
+        return (
+            task.timeout is not None
+            or task.ready is not None
+            or of_recipe
+            or self._plan.job.timeout is not None
         )
 
     def env(self, number: int, call: Call | Task) -> dict[str, str]:
@@ -146,6 +164,10 @@ class TaskResolver:
         if planned.task.artifacts:
             env = {**env, "MPRUN_TASK_DIR": self._directory.artifacts_of(planned.name)}
         return env
+
+    def uncompared(self, task: Task) -> dict[str, str]:
+        """The variables of a task that set params which are in nothing that is compared."""
+        return {} if self._param_variables is None else self._param_variables.uncompared(task)
 
     def expect(self, number: int) -> Expect | None:
         """The `expect` of a task, resolved. Raises ReferenceProblem."""

@@ -10,15 +10,15 @@ from mprun.engine import preflight
 from mprun.engine.preflight import IMPORT_TIMEOUT_SECONDS, Interrupted
 from mprun.errors import MprunError
 from mprun.frozen import Frozen
-from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.record import lock
 from mprun.record.state_dir import DEFAULT
 from mprun.scheduling.plan import is_crowded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
+    from mprun.engine.past_timings import PastTimings
     from mprun.engine.signals import SignalInbox
     from mprun.engine.task_stacks import TaskStacks
     from mprun.executors.base import Executor, PrepareReply, Report
@@ -104,6 +104,13 @@ class RunResult(_Indexed, Frozen):
             raise unknown_task(self, name)
         return self._by_name[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a task has this name."""
+        return any(task.name == name for task in self.tasks)
+
+    # Else Python would ask for the tasks `0`, `1` and so on. What a run has is in `tasks`.
+    __iter__ = None
+
     def raise_if_failed(self) -> None:
         """Raise RunFailed, which names the tasks that failed, unless the run succeeded."""
         if self.exit_code:
@@ -185,9 +192,7 @@ class Run:
         self._answered = False
         # What the executor reported beside its answer, until the engine is there.
         self._early: list[Report] = []
-        # How long the tasks took in earlier runs, as far as someone has asked: None until it is known.
-        self._timings: list[RunTimings] | None = None
-        self._timing_steps: Iterator[list[RunTimings] | None] | None = None
+        self._past_timings: PastTimings | None = None
         # Whether there is something to record: the engine has begun.
         self._recorded = False
 
@@ -288,7 +293,7 @@ class Run:
             plan=self._plan,
             stop_signal=lambda: inbox.ending,
             signals=inbox,
-            timings=self._read_timings,
+            timings=lambda: self._timings().read_more(),
         )
         reporters = [make(context) for make in options.reporters]
         recorder = Recorder(directory, self._record)
@@ -318,23 +323,22 @@ class Run:
         """The plan, with priorities if earlier runs show that another order than the file's is faster."""
         if not is_crowded(plan):
             return plan
-        while (timings := self._read_timings()) is None:
-            pass
+        timings = self._timings().read_all()
         if not timings:
             return plan
         from mprun.scheduling.forecast import prioritized
 
         return prioritized(plan, timings)
 
-    def _read_timings(self) -> list[RunTimings] | None:
-        """Read more of how long the tasks took; None until that is known."""
-        if self._timings is None:
-            if self._timing_steps is None:
-                self._timing_steps = _timing_steps(
-                    self._plan, self._options.state_dir, self._directory.run_id
-                )
-            self._timings = next(self._timing_steps)
-        return self._timings
+    def _timings(self) -> PastTimings:
+        """How long the tasks took in earlier runs, if someone asks."""
+        if self._past_timings is None:
+            # Most jobs start all tasks at once, and most runs show no estimate.
+            from mprun.engine.past_timings import PastTimings
+
+            before = self._directory.run_id
+            self._past_timings = PastTimings(self._plan, self._options.state_dir, before)
+        return self._past_timings
 
     def _close_reporter(self, reporter: Reporter) -> None:
         try:
@@ -361,29 +365,11 @@ def _trace_ids(run: str, *, is_wanted: bool) -> TraceIds | None:
 
 def _reuse_results(resumes: EarlierRun, directory: RunDirectory) -> str:
     """Take over the results of the run that this one resumes; its id."""
-    from mprun.record.resume import adopt_results
+    from mprun.record import results
 
-    adopt_results(resumes.directory, directory, resumes.reused)
+    attempts = {name: last.attempts for name, last in resumes.reused.items()}
+    results.adopt(resumes.directory, directory, attempts)
     return resumes.directory.run_id
-
-
-def past_timings(plan: Plan, state_dir: str) -> list[RunTimings]:
-    """How long the tasks of the job file took in runs below `state_dir`."""
-    *_, found = _timing_steps(plan, state_dir)
-    return found or []
-
-
-def _timing_steps(plan: Plan, state_dir: str, before: str = "") -> Iterator[list[RunTimings] | None]:
-    """The same in steps, of all runs or those before one: see `mprun.record.history.past_runs_in_steps`."""
-    if plan.job.path == STANDARD_INPUT_PATH:
-        # Any job may have been read from there.
-        return iter(([],))
-    from mprun.record.history import past_runs_in_steps
-
-    services = {planned.name for planned in plan.tasks if planned.task.ready is not None}
-    return past_runs_in_steps(
-        state_dir, plan.job.path, services, before=before, copies=plan.repetition is not None
-    )
 
 
 def _never_ran(directory: RunDirectory, exit_code: int) -> RunResult:

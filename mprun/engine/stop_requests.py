@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mprun.engine.control import Answer
     from mprun.engine.task_table import TaskTable
@@ -31,12 +31,13 @@ class Request:
         self.to_stop = [number for number in instances if outcomes[number] is None]
         self.known = [name for name, resolved in found.items() if resolved]
 
-    def answer(self) -> Answer:
-        """What the client gets to know."""
+    def answer(self, has_settled: Callable[[int], bool]) -> Answer:
+        """What the client gets to know. It waits for no task that has settled: it does not run again."""
         tasks, names = self._table.tasks, self._table.names
+        settled = dict.fromkeys(filter(has_settled, self.to_stop))
         return {
-            "stopped": [tasks[number].name for number in self.to_stop],
-            "finished": [tasks[number].name for number in self._finished],
+            "stopped": [tasks[number].name for number in self.to_stop if number not in settled],
+            "finished": [tasks[number].name for number in (*self._finished, *settled)],
             "unknown": self._unknown,
             "known": list(islice(names.all(), MAX_KNOWN_NAMES)) if self._unknown else [],
         }

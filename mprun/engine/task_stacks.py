@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mprun.linux import pidfd_signals, procfs
 
 if TYPE_CHECKING:
-    from mprun.launcher.stack_dump import RequestedStacks
+    from mprun.launcher.requested_stacks import RequestedStacks
 
 
 class TaskStacks:
@@ -30,7 +30,7 @@ class TaskStacks:
 def request_stacks(pid: int, start_ticks: int | None) -> TaskStacks | None:
     """Ask a process for its stacks; None if it is not the one that began at `start_ticks`, or cannot."""
     # Few runs are asked, and it is the launcher's: 5 ms.
-    from mprun.launcher import stack_dump
+    from mprun.launcher import requested_stacks
 
     try:
         pidfd = pidfd_signals.open_pidfd(pid)
@@ -39,7 +39,7 @@ def request_stacks(pid: int, start_ticks: int | None) -> TaskStacks | None:
     try:
         if start_ticks is None or procfs.start_ticks(pid) != start_ticks:
             return None
-        dump = stack_dump.request_text(pid, pidfd, "")
+        dump = requested_stacks.request_text(pid, pidfd, "")
     finally:
         pidfd_signals.close_pidfd(pidfd)
     return TaskStacks(dump) if dump is not None else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from mprun.engine.resolver import Call
 from mprun.executors.base import Exited, Started, StartRequest
 from mprun.record import events
 from mprun.scheduling.instructions import Finish, Join, Start
 from mprun.scheduling.retry import AttemptResult
 
 _OF_EACH_TASK = (
-    *(Start, Started, Exited, AttemptResult, Finish, Join, StartRequest),
+    *(Start, Started, Exited, AttemptResult, Finish, Join, StartRequest, Call),
     *(events.TaskStarted, events.TaskExited, events.TaskFinished, events.TaskJoined),
 )
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mprun.diagnostics import quote
+from mprun.diagnostics import quote, redact
 from mprun.engine.preflight import env_texts
 from mprun.engine.unchanged_worker import UnchangedWorker
 from mprun.executors.base import ExecutorLost, Exited
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.jobfile.references import ReferenceProblem
+from mprun.jobfile.references import Reference, ReferenceProblem
 from mprun.outcomes import Outcome
 from mprun.record.fingerprint import canonical
 from mprun.record.last_results import LastResults
+from mprun.record.results import MODULES
 from mprun.record.unchanged import Answer, Question, explain, relative_job
 from mprun.scheduling.instructions import RUN_FINISHED
 from mprun.scheduling.plan import Reused
-from mprun.scheduling.retry import UNCHANGED
+from mprun.scheduling.retry import UNCHANGED, is_flaky
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
     from mprun.scheduling.instructions import Finish, Instruction
     from mprun.scheduling.plan import Plan, PlannedTask
     from mprun.scheduling.scheduler import Scheduler
+
+# How settings are called.
+_COMMAND, _ARGUMENT = "its command", "argument "
+# The options of Python with which the same code may do something else: without its `assert`, for one.
+_FLAGS = ("optimize", "bytes_warning", "dev_mode", "utf8_mode")
+# Longer values are not shown, in characters.
+_MAX_SHOWN = 80
 
 
 class UnchangedChecks:
@@ -69,13 +78,12 @@ class UnchangedChecks:
         self._runs: set[int] = set()
         self._held: dict[AttemptKey, Exited] = {}
         self._released: list[Report] = []
-        # Known by the time of the first request.
-        self._is_told = hasattr(executor, "imports")
+        self._executor = executor
 
         def first() -> dict[str, Any]:
-            began, path, modules = executor.imports  # type: ignore[attr-defined]
+            # Nothing is asked if they are not known.
             about = {"directory": directory.path, "job": self._job}
-            return {**about, "began": began, "path": path, "modules": modules}
+            return {**about, **(executor.imports() or {})}
 
         self._worker = UnchangedWorker(first)
 
@@ -92,13 +100,17 @@ class UnchangedChecks:
         if why := self._never(planned):
             self._explain(planned.name, why)
             return False
+        if why := runs_always(task):
+            self._forget(planned.name)
+            self._explain(planned.name, why)
+            return False
         try:
-            values, folder = _task_values(self._plan, task, number, self._resolver)
+            values = _task_values(self._plan, planned, number, self._resolver)
         except ReferenceProblem:
             # It starts, and fails as it does without these keys.
             return False
         # Not in the engine's loop: a value may be large.
-        self._worker.ask(number, lambda: ["check", _question(self._plan, planned, values, folder).to_dict()])
+        self._worker.ask(number, lambda: ["check", _question(self._plan, planned, *values).to_dict()])
         return True
 
     def _never(self, planned: PlannedTask) -> str:
@@ -107,7 +119,9 @@ class UnchangedChecks:
             return "a run with `--repeat` skips nothing"
         if self._plan.job.path == STANDARD_INPUT_PATH:
             return "a job from standard input has no file by which an earlier run could be found"
-        return "" if self._is_told else "this executor does not say what the job has imported"
+        if self._executor.imports() is None:
+            return "this executor does not say what the job has imported"
+        return ""
 
     def proceed(self) -> None:
         """Act on the answers that have come."""
@@ -131,10 +145,13 @@ class UnchangedChecks:
     def _lost(self, number: int, problem: str) -> Answer:
         """What is done without an answer: the task runs, and what it did before says nothing any more."""
         name = self._table.tasks[number].name
-        with contextlib.suppress(OSError):
-            LastResults(self._directory.state, self._job).forget(name)
+        self._forget(name)
         self._explain(name, f"it could not be compared: {problem}")
         return Answer(warning="" if self._worker.failure else problem)
+
+    def _forget(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            LastResults(self._directory.state, self._job).forget(name)
 
     def _explain(self, name: str, why: str) -> None:
         # It is for `mprun why` alone.
@@ -146,7 +163,10 @@ class UnchangedChecks:
         if answer.warning:
             self._warn(f"task {quote(planned.name)} is not skipped when it is unchanged: {answer.warning}")
         if not answer.since:
-            self._runs.add(number)
+            if not answer.warning and not self._worker.failure:
+                self._runs.add(number)
+                if planned.task.target is not None:
+                    self._resolver.tell_modules.add(number)
             self._act(self._scheduler.handle_resolved(number, now))
             return
         reused = Reused(
@@ -168,10 +188,20 @@ class UnchangedChecks:
                 continue
             if is_over:
                 admitted += self._give_up()
+            if isinstance(report, Exited):
+                self._drop_modules(report)
             admitted.append(report)
         if self._held and end_reason not in (None, RUN_FINISHED):
             admitted += self._give_up()
         return admitted
+
+    def _drop_modules(self, report: Exited) -> None:
+        """Nothing is kept of an attempt: remove what its process has said of its imports."""
+        number, attempt = report.key
+        if number in self._resolver.tell_modules:
+            file = self._directory.result_files(self._table.tasks[number].name, attempt).with_suffix(MODULES)
+            with contextlib.suppress(OSError):
+                file.folder.unlink(file.name)
 
     def _may_succeed(self, report: Exited, end_reason: str | None) -> bool:
         # What else is a success, only its `expect` says.
@@ -187,6 +217,8 @@ class UnchangedChecks:
         """All held reports; nothing is kept of these tasks."""
         self._runs -= {number for number, _ in self._held}
         held = [*self._held.values()]
+        for report in held:
+            self._drop_modules(report)
         self._held.clear()
         return held
 
@@ -194,51 +226,109 @@ class UnchangedChecks:
         """A task has its outcome: if it has succeeded, keep what it depended on and made."""
         if finish.task not in self._runs or finish.outcome != Outcome.SUCCEEDED:
             return
-        name, attempts = self._table.tasks[finish.task].name, finish.attempts
+        planned, attempts = self._table.tasks[finish.task], finish.attempts
+        flaky = is_flaky(planned, finish.outcome, attempts - finish.excused)
         # Attempts have numbers from 1.
-        self._worker.ask((finish.task, 0), partial(list, ["keep", name, attempts]), needed=True)
+        request = ["keep", planned.name, attempts, flaky]
+        self._worker.ask((finish.task, 0), partial(list, request), needed=True)
 
     def close(self) -> None:
         """Have written what is kept, and end the process."""
         self._worker.close()
 
 
+def runs_always(task: Task) -> str:
+    """Why a task is never skipped as unchanged, by the use of its recipe; empty if it may be."""
+    if task.whole is None or not task.whole.retry.retries:
+        return ""
+    return f"all of {quote(task.whole.name)} runs again if one of its tasks fails"
+
+
 def question_of(plan: Plan, planned: PlannedTask, number: int, resolver: TaskResolver) -> Question:
     """What a task is asked about. Raises ReferenceProblem."""
-    return _question(plan, planned, *_task_values(plan, planned.task, number, resolver))
+    return _question(plan, planned, *_task_values(plan, planned, number, resolver))
 
 
-def _question(plan: Plan, planned: PlannedTask, values: dict[str, Any], folder: str) -> Question:
+def _question(
+    plan: Plan, planned: PlannedTask, values: dict[str, Any], folder: str, origins: dict[str, str]
+) -> Question:
     task = planned.task
     return Question(
         task=planned.name,
         settings={label: canonical(value) for label, value in values.items()},
+        shown={**_shown(plan, task, values), **origins},
         targets=(task.target, *plan.job.preload) if task.target is not None else (),
         artifacts=task.artifacts,
+        is_fresh=planned.start_method == "spawn",
         inputs=task.inputs or (),
         outputs=task.outputs or (),
         folder=folder,
         forced=plan.force,
+        fails_if_flaky=plan.fails_if_flaky(task),
     )
 
 
-def _task_values(plan: Plan, task: Task, number: int, resolver: TaskResolver) -> tuple[dict[str, Any], str]:
+def _task_values(
+    plan: Plan, planned: PlannedTask, number: int, resolver: TaskResolver
+) -> tuple[dict[str, Any], str, dict[str, str]]:
     """What a task does by the job file, by label, and the directory in which it does it.
 
-    Raises ReferenceProblem.
+    Also which of it are results, in words, by label. Raises ReferenceProblem.
     """
+    task = planned.task
     call, expect = resolver.call(number), resolver.expect(number)
-    env = {**env_texts(plan.job.env), **resolver.env(number, call)}
+    # However a param is given, its value counts where it is named; where it is not, what the task sees of it.
+    env = {**env_texts(plan.job.env), **resolver.uncompared(task), **call.env}
     folder = call.cwd or resolver.cwd
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     if call.command is not None:
-        values["its command"] = [*call.command]
+        values[_COMMAND] = [*call.command]
         values["`capture`"] = task.capture
     else:
         values["its target"] = task.target
-    values |= {f"argument {place}": value for place, value in enumerate(call.args, start=1)}
-    values |= {f"argument {quote(name)}": value for name, value in call.kwargs.items()}
+        flags = [getattr(sys.flags, name) for name in _FLAGS]
+        values["an option of Python"] = [*flags, sys.get_int_max_str_digits(), *sys.warnoptions]
+        values["the directory of Python"] = sys.prefix
+        values["`preload`"] = [*plan.job.preload]
+        values["`start_method`"] = planned.start_method
+    given = [(str(place), value) for place, value in enumerate(call.args, start=1)]
+    given += [(quote(name), value) for name, value in call.kwargs.items()]
+    for (name, value), node in zip(given, (*task.args, *task.kwargs.values()), strict=False):
+        label = f"{_ARGUMENT}{name}"
+        values[label] = value
+        if isinstance(node, Reference) and node.root == "tasks":
+            origins[label] = f"the result of {quote(node.name)}"
     values |= {f"environment variable {quote(name)}": value for name, value in env.items()}
     values["its working directory"] = os.path.relpath(folder, os.path.dirname(plan.job.path))
     values["`expect`"] = None if expect is None else expect.to_dict()
-    return values, folder
+    return values, folder, origins
+
+
+def _shown(plan: Plan, task: Task, values: dict[str, Any]) -> dict[str, str]:
+    """The values that `mprun why` shows: short ones of arguments and the command, without any secret."""
+    from mprun.engine.param_variables import may_hold_environment
+
+    # Variables may be secret although no param says so.
+    files = (plan.job.path, task.document.source.path)
+    if may_hold_environment(task, is_of_recipe=len({*map(os.path.abspath, files)}) > 1):
+        return {}
+    found = {}
+    for label, value in values.items():
+        if label == _COMMAND:
+            text = _command_text(value)
+        elif label.startswith(_ARGUMENT):
+            text = canonical(value)
+        else:
+            continue
+        if len(text) <= _MAX_SHOWN and redact(text) == text:
+            found[label] = quote(text)
+    return found
+
+
+def _command_text(words: list[str]) -> str:
+    if words[:2] == ["/bin/sh", "-c"]:
+        return words[2]
+    import shlex
+
+    return shlex.join(words)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import quote
 from mprun.engine.resolver import TaskResolver, param_variables
 from mprun.engine.task_table import TaskTable
-from mprun.engine.unchanged_checks import question_of
+from mprun.engine.unchanged_checks import question_of, runs_always
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.references import ReferenceProblem
 from mprun.record.file_hashes import Unusable
 from mprun.record.last_results import LastResults, Unknown
 from mprun.record.state_dir import RunDirectory
-from mprun.record.unchanged import recorded_difference, relative_job
+from mprun.record.unchanged import flaky_failure, recorded_difference, relative_job
 from mprun.scheduling.plan import start_order
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Expected(Frozen):
 def expected_skips(plan: Plan, state_dir: str) -> dict[str, Expected]:
     """What is expected of each task with `inputs` or `outputs`, by name.
 
-    Nothing is written, and no target is imported: the code is compared by the files that the last run has
-    recorded, so a module that it did not have is not seen.
+    Nothing is written, and no target is imported: where a module is found is looked up on the path that a
+    run would have at its start.
     """
     return _Forecast(plan, os.path.abspath(state_dir)).all()
 
@@ -83,30 +83,37 @@ class _Forecast:
             return "it is repeated"
         if planned.task.artifacts:
             return "`artifacts` cannot be compared"
-        return "`--force` was given" if self._plan.force else ""
+        if why := runs_always(planned.task):
+            return why
+        return f"{quote(self._plan.force)} was given" if self._plan.force else ""
 
     def _expect(self, number: int, planned: PlannedTask) -> Expected:
         if why := self._never(planned):
             return Expected(skipped=False, why=why)
         last = self._last.read(planned.name) if self._has_last else None
         if last is None:
-            return Expected(skipped=False, why="no earlier run has left anything to compare with")
+            return Expected(
+                skipped=False, why="no earlier run of this job file has left anything to compare with"
+            )
         if planned.task.foreach is not None and not planned.values:
             return Expected(skipped=None, why="its instances are known only during the run")
         if isinstance(last, Unknown):
             return Expected(skipped=False, why=last.why)
         try:
             question = question_of(self._plan, planned, number, self._resolver)
+            if why := flaky_failure(self._last, last, question):
+                return Expected(skipped=False, why=why)
             why = recorded_difference(self._last, last, question, self._path)
         except ReferenceProblem:
             return Expected(skipped=None, why="it refers to results that are known only during the run")
         except Unusable as error:
             return Expected(skipped=False, why=str(error))
         if why:
-            return Expected(skipped=False, why=f"{why} since run {last.run}")
+            return Expected(skipped=False, why=f"{why} since run {self._last.named_run(last)}")
         if self._last.result(planned.name, last) is None:
             return Expected(skipped=False, why=f"the record of run {last.holder} was removed or has changed")
         for need, _ in planned.needs:
             if need in self._runs:
                 return Expected(skipped=None, why=f"{quote(self._plan.tasks[need].name)} runs before it")
-        return Expected(skipped=True, why=f"unchanged since {last.run}", since=last.run)
+        since = self._last.named_run(last)
+        return Expected(skipped=True, why=f"unchanged since {since}", since=since)

@@ -7,9 +7,9 @@ import json
 import os
 import sys
 import threading
-from queue import SimpleQueue
+from _queue import SimpleQueue
+from _socket import socketpair
 from signal import SIGKILL
-from socket import socketpair
 from typing import TYPE_CHECKING, Any
 
 from mprun.engine.signals import block_in_this_thread
@@ -17,8 +17,9 @@ from mprun.record import unchanged_process
 from mprun.record.unchanged_process import describe
 
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
-    from socket import socket
+    from typing import TextIO
 
 # What the run has to keep at its end is written in some milliseconds, unless a file system hangs.
 _CLOSE_SECONDS = 5.0
@@ -97,13 +98,14 @@ class UnchangedWorker:
 
     def _run(self) -> None:
         block_in_this_thread()
+        # Not of the module `socket`, whose import takes as long as that of all else here.
         ours: socket | None = None
         try:
             ours, self._pid = _start_process()
-            with ours.makefile("rw", encoding="ascii") as stream:
-                if problem := _exchange(stream, json.dumps(self._first()))[1]:
+            with open(ours.fileno(), encoding="ascii", closefd=False) as answers:
+                if problem := _exchange(ours, answers, json.dumps(self._first()))[1]:
                     raise OSError(problem)
-                self._serve(stream)
+                self._serve(ours, answers)
         except (EOFError, ConnectionError):
             self._fail(_ENDED)
         except Exception as error:  # A task waits for each answer.
@@ -125,26 +127,25 @@ class UnchangedWorker:
         if not self._is_ending:
             self.failure = why
 
-    def _serve(self, stream: Any) -> None:
+    def _serve(self, ours: socket, answers: TextIO) -> None:
         while (request := self._requests.get()) is not None:
             key, make, is_needed = request
             answer, problem = None, _ENDED
             try:
                 if is_needed or not self._is_ending:
-                    answer, problem = self._ask(stream, make)
+                    answer, problem = self._ask(ours, answers, make)
             finally:
                 self._needed_done += is_needed
                 self._answer(key, answer, problem)
         # For the loop after this one.
         self._requests.put(None)
 
-    def _ask(self, stream: Any, make: Callable[[], Any]) -> tuple[Any, str]:
+    def _ask(self, ours: socket, answers: TextIO, make: Callable[[], Any]) -> tuple[Any, str]:
         try:
             line = json.dumps(make())
         except Exception as error:  # One bad request is not the end of all.
             return None, describe(error)
-        answer, problem = _exchange(stream, line)
-        return answer, problem
+        return _exchange(ours, answers, line)
 
     def _answer(self, key: Any, answer: Any, problem: str) -> None:
         self._answers.put((key, answer, problem))
@@ -152,13 +153,13 @@ class UnchangedWorker:
             os.write(self._writer, b"\0")
 
 
-def _exchange(stream: Any, request: str) -> Any:
-    stream.write(request + "\n")
-    stream.flush()
-    line = stream.readline()
+def _exchange(ours: socket, answers: TextIO, request: str) -> tuple[Any, str]:
+    ours.sendall(f"{request}\n".encode("ascii"))
+    line = answers.readline()
     if not line:
         raise EOFError
-    return json.loads(line)
+    answer, problem = json.loads(line)
+    return answer, problem
 
 
 def _start_process() -> tuple[socket, int]:

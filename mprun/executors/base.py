@@ -38,7 +38,7 @@ class PrepareRequest(Frozen):
     counting daemons. Commands have no entry in `calls`. `env` are variables that are set before the first
     import. `secrets` are texts that no message may contain. `identity` differs from that of every other
     directory of a run, copies too. With `tell_modules`, the executor must know which files were imported,
-    with `tell_imports` also by which names (`LocalExecutor.imports`).
+    with `tell_imports` also by which names (`Executor.imports`).
     """
 
     run_id: str
@@ -68,7 +68,8 @@ class StartRequest(Frozen):
     `stacks` says whether `Executor.signal` may ask for the stacks of its
     threads. The attempt starts once the attempts in `after` have
     succeeded, each within its timeout in seconds: see `mprun.scheduling.instructions.Start`. With `capture`,
-    1 or 0, what a command prints on standard output goes into a result file, too.
+    1 or 0, what a command prints on standard output goes into a result file, too; of a target, which files
+    its process has imported.
     `artifacts` is the name of the directory of its task among the artifacts, "" if it has none; on this
     machine its path is in `env`. `host` is what its worker must have. `mprun.launcher.channel` defines in
     which order the other fields travel.
@@ -350,6 +351,14 @@ class Executor(Protocol):
 
     def wake(self) -> bool:
         """Resume the executor itself if it is stopped (SIGSTOP); whether it was."""
+
+    def imports(self) -> dict[str, Any] | None:
+        """After a reply to a request with `tell_imports`: what was imported; None if that is not known.
+
+        `began` is when, in nanoseconds since the epoch, `path` where modules are found. `modules` has the
+        file of each module that is not part of Python, `files` what these were then, and `at_start` names
+        those that were there before. `cache` is where compiled modules are, if not beside their files.
+        """
 
     def usage(self) -> dict[str, Any] | None:
         """What the executor itself has used on this machine, as `procfs.usage` does; None if unknown."""

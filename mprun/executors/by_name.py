@@ -23,10 +23,11 @@ class NamedExecutor(Executor, Protocol):
     """An executor that is made for one run, before it is known which tasks there are.
 
     It is made with the options of the run that concern executors, by their names (those of
-    `CLUSTER_OPTIONS` and `max_parallel`, None if not given, and `host_timeout` in seconds): it raises
-    UsageError if it cannot be made with them, and does not block. A class of mprun's may have a static
-    method `begin`, which starts what takes long before the job is read. The option `begun` is what it has
-    returned, whose `end_unused` is called at the end of the command, else None.
+    `CLUSTER_OPTIONS` and `max_parallel`, None if not given, `host_timeout` in seconds, and `say`, a function
+    for what the user must know that it waits for): it raises UsageError if it cannot be made with them, and
+    does not block. A class of mprun's may have a static method `begin`, which starts what takes long before
+    the job is read. The option `begun` is what it has returned, whose `end_unused` is called at the end of
+    the command, else None.
 
     `unsupported` are the `FEATURES` that it lacks: a job that asks for one is refused. `slots` is how many
     attempts it runs at once, once `wait` has returned; None if the job says it alone. An executor whose

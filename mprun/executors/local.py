@@ -49,6 +49,8 @@ class LocalExecutor:
 
     def __init__(self, pid: int, sock: socket, subreaper: Subreaper) -> None:
         self._pid = pid
+        # The most memory that it had before it had the kernel forget that, in bytes.
+        self._peak = 0
         self._channel = EngineChannel(sock)
         self._subreaper = subreaper
         # The pid and the parent's pid of each running attempt.
@@ -65,9 +67,7 @@ class LocalExecutor:
         self._cgroup_folder = -1
         # The files of the modules that it has imported, if `PrepareRequest.tell_modules` asks for them.
         self.modules: tuple[str, ...] = ()
-        # When it began to import, in nanoseconds since the epoch, where modules are found, and the files of
-        # those that are not part of Python, if `PrepareRequest.tell_imports` asks for them.
-        self.imports: tuple[int, list[str], dict[str, str | None]] | None = None
+        self._imports: dict[str, Any] | None = None
         # The pids of what it left and could not be killed.
         self._left: tuple[int, ...] = ()
 
@@ -100,7 +100,7 @@ class LocalExecutor:
         if request.tell_imports:
             from time import time_ns
 
-            self.imports = time_ns(), [], {}
+            self._imports = {"began": time_ns()}
         self._subreaper.identity = request.identity
         self._channel.send("prepare", options, [call.to_tuple() for call in request.calls])
 
@@ -150,8 +150,14 @@ class LocalExecutor:
         self._resumes += 1
         os.kill(self._pid, SIGCONT if self._resumes <= MAX_RESUMES else SIGKILL)
 
+    def imports(self) -> dict[str, Any] | None:
+        return self._imports
+
     def usage(self) -> dict[str, Any] | None:
-        return procfs.usage(self._pid) if self._pid else None
+        found = procfs.usage(self._pid) if self._pid else None
+        if found and self._peak:
+            found["max_rss"] = max(self._peak, found["max_rss"] or 0)
+        return found
 
     def flush(self) -> bool:
         try:
@@ -168,15 +174,17 @@ class LocalExecutor:
         return [self._remember(_report(*each)) for each in reports if not self._note(*each)]
 
     def _note(self, kind: str, *facts: Any) -> bool:
-        """Whether a message is needed here alone: the launcher's keeper, its cgroup, or its modules."""
+        """Whether a message is needed here alone: the launcher's keeper, peak memory, cgroup, or modules."""
         if kind == "keeper_started":
             (self._subreaper.keeper,) = facts
+        elif kind == "launcher_peak":
+            (self._peak,) = facts
         elif kind == "cgroup_entered":
             self._hold_cgroup(*facts)
         elif kind == "modules":
             self.modules = facts
-        elif kind == "imports" and self.imports is not None:
-            self.imports = self.imports[0], *facts
+        elif kind == "imports" and self._imports is not None:
+            self._imports |= facts[0]
         else:
             return False
         return True
@@ -247,10 +255,13 @@ class LocalExecutor:
         status = self._reap()
         self._pid = 0
         if status == 0:
-            self._subreaper.reap_helpers()
+            self._reap_helpers()
             left = self._end_cgroup()
         else:
-            left = self._subreaper.kill_orphans({pid for pids in self._running.values() for pid in pids})
+            # Not at the top: a run that does not lose its launcher does not need it.
+            from mprun.executors.orphan_kills import kill_orphans
+
+            left = kill_orphans(self._subreaper, {pid for pids in self._running.values() for pid in pids})
             # The end of a cgroup also ends what this user may not signal.
             survivors = self._end_cgroup()
             left = sorted({*survivors, *filter(procfs.is_alive, left)})
@@ -260,6 +271,13 @@ class LocalExecutor:
         self._left = tuple(left)
         not_killed = f"; could not be killed: {', '.join(map(str, left))}" if left else ""
         return _exit_words(status) + not_killed
+
+    def _reap_helpers(self) -> None:
+        """Reap the resource tracker of a launcher that has exited; it ends by itself."""
+        if self._subreaper.run_id is not None and procfs.children():
+            from mprun.executors.orphan_kills import kill_orphans
+
+            kill_orphans(self._subreaper, ())
 
     def _reap(self) -> int | None:
         """Wait until the launcher has ended, and reap it; its status, None if that is unknown."""
@@ -283,7 +301,9 @@ class LocalExecutor:
         except FileNotFoundError:
             pass
         except OSError:
-            return self._subreaper.end_cgroup()
+            from mprun.executors.orphan_kills import end_cgroup
+
+            return end_cgroup(self._subreaper)
         return []
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, quote
 from mprun.errors import JobFileError, TooManyTasks, refuse_too_many
-from mprun.frozen import Frozen
+from mprun.frozen import MIN_TO_COMPILE
 from mprun.jobfile import task_checks
 from mprun.jobfile.instance_references import (
     axes_of,
@@ -14,8 +14,8 @@ from mprun.jobfile.instance_references import (
     keys_typed_by_instance,
     refers_into_instance,
 )
-from mprun.jobfile.interpolation import Interpolator, is_unresolved
-from mprun.jobfile.model import READY_KINDS, Instance, Ready
+from mprun.jobfile.key_types import TYPED_KEYS, require_type
+from mprun.jobfile.model import Instance
 from mprun.jobfile.references import (
     LATE_KEYS,
     Reference,
@@ -24,15 +24,17 @@ from mprun.jobfile.references import (
     references,
     refers,
 )
-from mprun.jobfile.resolution import TYPED_KEYS, Resolver, require_type, resolve
+from mprun.jobfile.resolution import Resolver, resolve
+from mprun.jobfile.result_dependencies import with_results
 from mprun.jobfile.schema import job_schema
 from mprun.jobfile.syntax.document import Mapping, plain, span_below
 from mprun.jobfile.syntax.scalars import kind_of
-from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key, with_results
+from mprun.jobfile.task_builder import FileContext, build_task, mark_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    from mprun.jobfile.deferred_expansion import DeferredExpansion
     from mprun.jobfile.model import Task
 
     # Makes instances: some milliseconds for each value that it yields. In the end it returns them all.
@@ -43,14 +45,6 @@ INSTANCES_A_STEP = 500
 
 # Keys without references to an instance: names, and keys that decide the number of instances.
 _LITERAL_KEYS = frozenset({"name", "description", "target", "group", "matrix", "foreach", "uses"})
-
-
-class DeferredExpansion(Frozen):
-    """What the instances of a task are built from once its list is known, during the run."""
-
-    context: FileContext
-    number: int
-    keys: dict[str, Any]
 
 
 def expand_over(task: Task, found: Any) -> Steps:
@@ -151,13 +145,10 @@ class Expander:
             for one in self._of_instance(key):
                 there = foreach is not None if one.root == "item" else one.name in axes_of(matrix)
                 if not there and not self._context.unknown:
-                    raise JobFileError([self._missing_axis(key, one)])
+                    from mprun.jobfile import locate
 
-    def _missing_axis(self, key: str, reference: Reference) -> Diagnostic:
-        name = task_checks.task_name(self._document.root["tasks"][self._number], self._number)  # type: ignore[index]
-        key_needed = "foreach" if reference.root == "item" else "matrix"
-        message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
-        return reference_diagnostic(self._document, ("defaults", key), ReferenceProblem(message, reference))
+                    name = task_checks.task_name(raw["tasks"][self._number], self._number)
+                    raise JobFileError([locate.missing_axis_diagnostic(self._document, name, key, one)])
 
     def over_matrix(self, matrix: Any) -> Steps:
         """One instance for each combination of a matrix."""
@@ -179,7 +170,7 @@ class Expander:
             self._find_early()
             self._refuse_unknown_axes()
         self._expect_variants({} if exclude else {name: len(values) for name, values in axes.items()}, count)
-        return (yield from self._build((base + suffix, values) for values, suffix in found))
+        return (yield from self._build(((base + suffix, values) for values, suffix in found), count))
 
     def _refuse_unknown_axes(self) -> None:
         """Raise JobFileError if the task refers to an axis that a matrix, known only now, does not have."""
@@ -194,7 +185,7 @@ class Expander:
     def over_items(self, items: list[Any], base: str) -> Steps:
         """One instance for each item of a list."""
         refuse_too_many(len(items))
-        from mprun.jobfile.matrix import item_suffix
+        from mprun.jobfile.instance_names import item_suffix
 
         self._items_refer = refers(items)
         self._is_plain = not self._items_refer
@@ -203,7 +194,7 @@ class Expander:
             self._find_early()
         self._expect_variants({"item": len(items)}, len(items))
         named = ((base + item_suffix(index), (item,)) for index, item in enumerate(items))
-        return (yield from self._build(named))
+        return (yield from self._build(named, len(items)))
 
     def _base(self) -> str:
         raw: Any = self._document.root
@@ -223,30 +214,23 @@ class Expander:
 
     def _deferred_instance(self) -> Instance:
         """A task whose list is only known during the run: until then, it takes the place of its instances."""
-        if "depends_on" in self._early:
-            raise JobFileError([self._late_dependency()])
-        keys = {key: node for key, node in self._keys.items() if key not in self._early}
-        axes = ("item",) if self.late_list == "foreach" else tuple(axes_of(self._keys["matrix"]))
-        task = build_task(self._context, self._number, keys, axes, self.late_list)
-        task = task.replace(
-            deferred_expansion=DeferredExpansion(context=self._context, number=self._number, keys=self._keys)
-        )
-        if "ready" in self._early:
-            task = task.replace(ready=_some_ready(self._early["ready"]))
-        if "host" in self._early:
-            from mprun.jobfile.host_needs import some_needs
+        # Few tasks have one.
+        from mprun.jobfile.deferred_expansion import deferred_task
 
-            task = task.replace(host=some_needs(self._early["host"]))
+        task = deferred_task(self._context, self._number, self._keys, self._early, self.late_list)
         self._check(task, ())
         return Instance(name=task.name, groups=self._context.inherited.groups, task=task)
 
-    def _build(self, named: Iterable[tuple[str, tuple[Any, ...]]]) -> Steps:
+    def _build(self, named: Iterable[tuple[str, tuple[Any, ...]]], count: int) -> Steps:
+        """The instances for these names and values, of which there are about so many."""
         base = self._base()
         groups = (*self._context.inherited.groups, base)
         made: list[Instance] = []
         leads_on = None
         typed: tuple[str, ...] = ()
         budget, each = self._context.scope.budget, 0.0
+        if count >= MIN_TO_COMPILE:
+            Instance.compile_init()
         for name, values in named:
             task = self._variant(values)
             if leads_on is None:
@@ -301,6 +285,9 @@ class Expander:
 
     def _variant(self, values: tuple[Any, ...]) -> Task:
         """The task for these values; instances whose early keys have equal values share it."""
+        if not self._used and not self._items_refer and self._variants:
+            # All share it.
+            return self._variants[(), ()]
         resolver = Resolver(self._context.scope, self._axes, values, is_plain=self._is_plain)
         try:
             made_of = tuple([self._key_of(resolver(one)) for one in self._used])
@@ -346,6 +333,9 @@ class Expander:
 
     def _filled(self, resolver: Resolver) -> dict[str, Any]:
         """The keys with the early ones resolved. Raises JobFileError if a value is invalid."""
+        # Many instances have none.
+        from mprun.jobfile.interpolation import Interpolator, is_unresolved
+
         raw: Any = self._document.root
         own = raw["tasks"][self._number]
         interpolator = Interpolator(
@@ -411,19 +401,5 @@ class Expander:
         if diagnostics:
             raise JobFileError(diagnostics)
 
-    def _late_dependency(self) -> Diagnostic:
-        raw: Any = self._document.root
-        holder = ("tasks", self._number) if "depends_on" in raw["tasks"][self._number] else ("defaults",)
-        reference = next(self._of_instance("depends_on"))
-        message = f"`{reference}` is not available here: its list is only known while the run is in progress"
-        error = ReferenceProblem(message, reference)
-        return reference_diagnostic(self._document, (*holder, "depends_on"), error)
-
     def _diagnostic(self, error: ReferenceProblem) -> Diagnostic:
         return reference_diagnostic(self._document, ("tasks", self._number), error)
-
-
-def _some_ready(node: Any) -> Ready:
-    """A probe in place of that of the instances, which is not known yet."""
-    kinds = [kind for kind in READY_KINDS if isinstance(node, dict) and kind in node]
-    return Ready(kind=kinds[0], what=str(node[kinds[0]])) if kinds else Ready(kind="file", what=str(node))

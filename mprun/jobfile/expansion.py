@@ -1,4 +1,4 @@
-"""Each task of a file -> its instances, and how many tasks a file has at least."""
+"""Each task of a file -> its instances."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Diagnostic
 from mprun.jobfile.model import Instance
 from mprun.jobfile.syntax.document import span_of
-from mprun.jobfile.task_builder import build_task, merged
-from mprun.jobfile.task_checks import task_name
+from mprun.jobfile.task_builder import build_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mprun.errors import TooManyTasks
-    from mprun.jobfile.syntax.document import Document
     from mprun.jobfile.task_builder import FileContext
 
 
@@ -32,45 +28,6 @@ def expand(context: FileContext, number: int, keys: dict[str, Any]) -> list[Inst
     from mprun.jobfile.expander import Expander
 
     return Expander(context, number, keys).instances()
-
-
-def least_counts(
-    document: Document, of_recipe: Callable[[str], tuple[int, int, int]]
-) -> tuple[int, int, int]:
-    """The least numbers of tasks, of uses of recipes and of dependencies, before any of them is made.
-
-    `of_recipe` returns the same numbers for a recipe, by its name in the document.
-    """
-    raw: Any = document.root
-    total = uses = needs = 0
-    # How many tasks a name means, and how many have a dependency on it.
-    sizes: dict[str, int] = {}
-    waiting: dict[str, int] = {}
-    for number in range(len(raw["tasks"])):
-        keys = merged(raw, number)
-        of_each = of_recipe(keys["uses"]) if "uses" in keys else (1, -1, 0)
-        instances = _least_instances(keys.get("matrix"), keys.get("foreach"))
-        total += of_each[0] * instances
-        uses += (of_each[1] + 1) * instances
-        needs += of_each[2] * instances
-        sizes[task_name(raw["tasks"][number], number)] = of_each[0] * instances
-        given = keys.get("depends_on") or ()
-        for name in (given,) if isinstance(given, str) else given:
-            waiting[name] = waiting.get(name, 0) + of_each[0] * instances
-    needs += sum(count * sizes.get(name, 0) for name, count in waiting.items())
-    return total, uses, needs
-
-
-def _least_instances(matrix: Any, foreach: Any) -> int:
-    if isinstance(foreach, list):
-        return len(foreach)
-    if not isinstance(matrix, dict) or not matrix.keys().isdisjoint(("include", "exclude")):
-        return 1
-    # Few tasks have one.
-    from math import prod
-
-    # The same value twice counts once, and the length of a reference is unknown.
-    return prod(len(set(map(repr, axis))) if isinstance(axis, list) else 1 for axis in matrix.values())
 
 
 def too_many(task_path: tuple[str | int, ...], document: Any, error: TooManyTasks) -> Diagnostic:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from mprun.jobfile.references import LATE_KEYS, Reference, ReferenceProblem, compiled, references
-from mprun.jobfile.resolution import TYPED_KEYS
+from mprun.jobfile.key_types import TYPED_KEYS
+from mprun.jobfile.references import LATE_KEYS, Reference, ReferenceProblem, references
 from mprun.jobfile.syntax.document import Mapping, Sequence
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 def instance_references(node: Any, source: SourceText, mark: int) -> Iterator[Reference]:
     """The references in a resolved tree to an instance; everything else that looks like one is literal."""
     if isinstance(node, str) and "${" in node:
+        # Many tasks with instances have none.
+        from mprun.jobfile.reference_syntax import compiled
+
         with contextlib.suppress(ReferenceProblem):
             yield from filter(_is_of_instance, references([compiled(node, "", source, mark)]))
     elif isinstance(node, Mapping):

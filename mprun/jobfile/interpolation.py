@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic
+from mprun.jobfile.reference_syntax import compiled
 from mprun.jobfile.references import (
     LATE_KEYS,
     PLAIN_TYPES,
     Reference,
     ReferenceProblem,
     Template,
-    compiled,
     escaped,
     has_references,
     reference_diagnostic,

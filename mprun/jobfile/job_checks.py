@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import Diagnostic, quote, suggest
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.model import Job, Task
     from mprun.jobfile.names import Named, NameIndex
+
+# Warnings about the files of a job that are shown.
+_MAX_WARNINGS = 10
 
 
 def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
@@ -31,7 +35,17 @@ def join_diagnostics(job: Job, names: NameIndex) -> Iterator[Diagnostic]:
             yield Diagnostic(message=message, source=document.source, span=span_of(document, path), help=help)
 
 
-def warnings(job: Job) -> Iterator[str]:
+def early_warnings(job: Job) -> Iterator[tuple[str, Diagnostic | None]]:
+    """The warnings about a job's files, and the first about its tasks: the rest is more of the same."""
+    for diagnostic in job.warnings[:_MAX_WARNINGS]:
+        yield diagnostic.message, diagnostic
+    if len(job.warnings) > _MAX_WARNINGS:
+        yield "there are more of these warnings", None
+    for text in islice(_endless_waits(job), 1):
+        yield text, None
+
+
+def _endless_waits(job: Job) -> Iterator[str]:
     """What is valid but probably a mistake: tasks that wait for a daemon to end."""
     for task, needs in zip(job.tasks, job.needs, strict=True):
         for need, condition in needs if not task.task.daemon else ():

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import Diagnostic, Span, quote, suggest
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import SiblingReference, reference_diagnostic
+from mprun.jobfile.references import ReferenceProblem, SiblingReference, reference_diagnostic
+from mprun.jobfile.result_dependencies import result_references
 from mprun.jobfile.syntax.document import span_of, span_of_mark
-from mprun.jobfile.task_builder import result_references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mprun.diagnostics import SourceText
     from mprun.jobfile.dependencies import DependencyError
     from mprun.jobfile.model import Instance, Job, Origin, Task
-    from mprun.jobfile.references import Reference, ReferenceProblem
+    from mprun.jobfile.references import Reference
     from mprun.jobfile.syntax.document import Document
 
     Path = tuple[str | int, ...]
@@ -79,6 +79,13 @@ def unresolved_diagnostic(task: Task, key: str, error: ReferenceProblem) -> Diag
     """The diagnostic of an invalid reference under a key of a task."""
     document, path, _ = _holder(task, (key,))
     return reference_diagnostic(document, (*path, key), error)
+
+
+def missing_axis_diagnostic(document: Document, name: str, key: str, reference: Reference) -> Diagnostic:
+    """The diagnostic of a reference in the `defaults` to an axis or item that the task of this name lacks."""
+    key_needed = "foreach" if reference.root == "item" else "matrix"
+    message = f"in task {quote(name)}, `{reference}` is only available in a task with `{key_needed}`"
+    return reference_diagnostic(document, ("defaults", key), ReferenceProblem(message, reference))
 
 
 def left_out(job: Job, selection: Sequence[int]) -> list[Diagnostic]:

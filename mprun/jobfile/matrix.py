@@ -1,4 +1,4 @@
-"""The combinations of a matrix, and the name of the task of each.
+"""The combinations of a matrix.
 
 The rules are those of GitHub Actions
 (https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do/run-job-variations):
@@ -12,6 +12,15 @@ import math
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from mprun.jobfile.instance_names import (
+    as_label,
+    distinct_values,
+    identity_of,
+    name_parts,
+    suffix_of,
+    unique_labels,
+    yaml_kind,
+)
 from mprun.jobfile.references import ReferenceProblem
 from mprun.jobfile.syntax.scalars import kind_of
 
@@ -21,17 +30,10 @@ if TYPE_CHECKING:
     # The values of an instance, one for each key, and the suffix of its name.
     Combination = tuple[tuple[Any, ...], str]
 
-# Characters of one value, and of all values, in a name.
-LABEL_LIMIT = 40
-SUFFIX_LIMIT = 120
-
 # Comparisons of a combination with the entries of `include` and `exclude`.
 MAX_STEPS = 2_000_000
 # Comparisons of a value on an axis with a mapping in an entry, and what mappings in entries match together.
 MAX_MAPPINGS = 100_000
-
-# Characters with a meaning in names, patterns or references.
-_RESERVED_CHARS = frozenset("[]{},=*?$")
 
 
 class TooManyCombinations(Exception):
@@ -59,11 +61,6 @@ def combinations(
     """
     matrix = _Matrix(axes, include, exclude)
     return matrix.keys, matrix.combinations()
-
-
-def item_suffix(index: int) -> str:
-    """The suffix of an instance of a `foreach` task: `[0]`, `[1]`, …."""
-    return f"[{index}]"
 
 
 def refuse_other(found: Any, written: Any) -> None:
@@ -114,8 +111,8 @@ class _Matrix:
         self.keys = tuple(indexes)
         self._indexes = indexes
         self._refuse_too_many()
-        labels = zip(self.keys, _labels(self.keys), strict=True)
-        self._parts = {key: _parts(label, self._values_of(key)) for key, label in labels}
+        labels = zip(self.keys, unique_labels(self.keys), strict=True)
+        self._parts = {key: name_parts(label, self._values_of(key)) for key, label in labels}
 
     def _forms(self, entry: Mapping[str, Any]) -> dict[str, list[Hashable]]:
         """The forms of the values that an entry matches, by axis.
@@ -128,7 +125,7 @@ class _Matrix:
         if not isinstance(value, dict):
             return [_form(value)]
         if key not in self._distinct:
-            self._distinct[key] = [(other, _form(other)) for other in _distinct(self._axes[key])]
+            self._distinct[key] = [(other, _form(other)) for other in distinct_values(self._axes[key])]
         self._comparisons += len(self._distinct[key])
         if self._comparisons > MAX_MAPPINGS:
             raise TooManyCombinations("too many mappings in `include` and `exclude`")
@@ -159,15 +156,15 @@ class _Matrix:
         """The product of the axes; adds the entries of `include` that were merged to `matched`."""
         from itertools import product
 
-        axes = [_distinct(values) for values in self._axes.values()]
+        axes = [distinct_values(values) for values in self._axes.values()]
         parts = [
-            [self._parts[key][_identity(value)] for value in values]
+            [self._parts[key][identity_of(value)] for value in values]
             for key, values in zip(self._axes, axes, strict=True)
         ]
         if not self._include and not self._left_out:
             # Without entries, which saves time for very many combinations.
             for values, shown in zip(product(*axes), product(*parts), strict=True):
-                yield values, _suffix(shown)
+                yield values, suffix_of(shown)
             return
         forms = [[_form(value) for value in values] for values in axes]
         merged = [self._extras(entry) for entry in self._include]
@@ -182,13 +179,13 @@ class _Matrix:
             for number in added:
                 for index, value, part in merged[number]:
                     more[index], more_shown[index] = value, part
-            yield (*values, *more), _suffix([*shown, *filter(None, more_shown)])
+            yield (*values, *more), suffix_of([*shown, *filter(None, more_shown)])
 
     def _extras(self, entry: Mapping[str, Any]) -> list[tuple[int, Any, str]]:
         """What an entry adds to a combination: the index after the axes, the value, its part of the name."""
         first = len(self._axes)
         return [
-            (self._indexes[key] - first, value, self._parts[key][_identity(value)])
+            (self._indexes[key] - first, value, self._parts[key][identity_of(value)])
             for key, value in entry.items()
             if key not in self._axes
         ]
@@ -198,8 +195,8 @@ class _Matrix:
         seen = set()
         for number, entry in enumerate(self._include):
             if number not in matched:
-                suffix = _suffix(
-                    [self._parts[key][_identity(entry[key])] for key in self.keys if key in entry]
+                suffix = suffix_of(
+                    [self._parts[key][identity_of(entry[key])] for key in self.keys if key in entry]
                 )
                 if suffix not in seen:
                     seen.add(suffix)
@@ -251,22 +248,12 @@ class _Entries:
         return found
 
 
-def _kind(value: Any) -> str:
-    """The YAML type of a value, whatever its class is."""
-    if value is None:
-        return "null"
-    for kind in (str, bool, int, float):
-        if isinstance(value, kind):
-            return kind.__name__
-    return "other"
-
-
 def _form(value: Any) -> Hashable:
     """A key that is equal for values that an entry considers the same."""
-    kind = _kind(value)
+    kind = yaml_kind(value)
     if kind == "int" or (kind == "float" and not math.isnan(value)):
         return "number", value
-    return kind, _text(value)
+    return kind, as_label(value)
 
 
 def _contains(value: Any, part: Any) -> bool:
@@ -276,121 +263,3 @@ def _contains(value: Any, part: Any) -> bool:
             key in value and _contains(value[key], below) for key, below in part.items()
         )
     return _form(value) == _form(part)
-
-
-def _shown(value: Any) -> str:
-    """A value as part of a name: `a:1` for `{os: a, n: 1}`, the plain values in order."""
-    if not isinstance(value, (dict, list, tuple)):
-        return _text(value)
-    return ":".join(map(_text, _leaves(value))) or _text(value)
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
-        yield value
-        return
-    for part in value:
-        yield from _leaves(part)
-
-
-def as_label(value: Any) -> str:
-    """The text by which a reference selects a value: that of its YAML, a string as it is."""
-    return _text(value)
-
-
-def _identity(value: Any) -> tuple[str, str]:
-    """A key that is equal for values of the same type and text."""
-    return _kind(value), _text(value)
-
-
-def _distinct(values: Sequence[Any]) -> list[Any]:
-    found: dict[tuple[str, str], Any] = {}
-    for value in values:
-        found.setdefault(_identity(value), value)
-    return list(found.values())
-
-
-def _text(value: Any) -> str:
-    """A value as YAML writes it plainly, a string as it is."""
-    kind = _kind(value)
-    if kind == "str":
-        return str(value)
-    if kind == "null":
-        return "null"
-    if kind == "bool":
-        return "true" if value else "false"
-    if kind == "float" and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return repr(value) if kind in ("int", "float") else _json(value)
-
-
-def _json(value: Any) -> str:
-    """A list or a mapping, which `include` may have."""
-    import json
-
-    try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    except TypeError:  # keys that cannot be sorted, `{1: a, b: c}`
-        return repr(value)
-
-
-def _parts(key: str, values: Sequence[Any]) -> dict[tuple[str, str], str]:
-    """`n=1` for each value, by its identity."""
-    distinct = _distinct(values)
-    labels = zip(distinct, _labels(distinct), strict=True)
-    return {_identity(value): f"{key}={label}" for value, label in labels}
-
-
-def _labels(values: Sequence[Any]) -> list[str]:
-    """The labels of distinct values: their text if it is safe, short and unique."""
-    found: dict[int, str] = {}
-    taken: set[str] = set()
-    texts = [_shown(value) for value in values]
-    safe = [_made_safe(text) for text in texts]
-    # A number goes before a text that looks like it, a mapping after it; unchanged before changed texts.
-    ranks = [(texts[n] != safe[n], _RANKS.get(_kind(values[n]), 0), n) for n in range(len(values))]
-    for changed, rank, index in sorted(ranks):
-        label, is_text = safe[index], rank == _RANKS["str"]
-        if is_text and not changed and (not label or label in taken):
-            label = f'"{label}"'
-        if changed or label in taken:
-            label = _hashed(label, _identity(values[index]), taken)
-        taken.add(label)
-        found[index] = label
-    return [found[index] for index in range(len(values))]
-
-
-_RANKS = {"str": 1, "other": 2}
-
-
-def _made_safe(text: str) -> str:
-    if len(text) > LABEL_LIMIT:
-        text = text[:LABEL_LIMIT]
-    if text.isalnum():
-        return text
-    return "".join("_" if char in _RESERVED_CHARS or not char.isprintable() else char for char in text)
-
-
-def _hashed(label: str, identity: tuple[str, str], taken: set[str]) -> str:
-    """A label with enough of the value's hash to make it unique."""
-    digest = _digest(":".join(identity))
-    length = next(length for length in range(4, len(digest) + 1) if f"{label}~{digest[:length]}" not in taken)
-    return f"{label}~{digest[:length]}"
-
-
-def _suffix(parts: Sequence[str]) -> str:
-    suffix = f"[{','.join(parts)}]"
-    if len(suffix) <= SUFFIX_LIMIT:
-        return suffix
-    # Many names may be cut, so this takes more of the hash than a single value does.
-    end = f"~{_digest(suffix)[:16]}]"
-    return suffix[: SUFFIX_LIMIT - len(end)] + end
-
-
-def _digest(text: str) -> str:
-    # Few names need a hash, and hashlib takes 5 ms to import.
-    from hashlib import sha256
-
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

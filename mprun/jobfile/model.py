@@ -84,6 +84,19 @@ class Retry(Frozen):
     exit_codes: tuple[int, ...] = ()
 
 
+class Whole(Frozen):
+    """One use of a recipe, which `retry` (without reasons) and `timeout` (in seconds) take as one.
+
+    With `allow_failure`, all of it may fail, after its retries. `origin` is the place of one of these keys.
+    """
+
+    name: str
+    retry: Retry
+    timeout: float | None
+    allow_failure: bool = False
+    origin: Origin | None = None
+
+
 class Stop(Frozen):
     """The signal that asks a task to end, and the seconds after which it is killed.
 
@@ -165,7 +178,8 @@ class Task(Frozen):
     with `scope`, the values of an instance's `axes` and, during the run, the results of other
     tasks. `foreach` is the reference to a list, or the `matrix`, that is known only during the run,
     else None; its instances are then built from `deferred_expansion`. `refers` is false if none of them
-    has a reference. `document` is the file that contains the task.
+    has a reference. `whole` is the use of a recipe that is taken as one, None if there is none. `document` is
+    the file that contains the task.
     """
 
     name: str
@@ -203,6 +217,7 @@ class Task(Frozen):
     description: str = ""
     scope: Scope
     refers: bool = True
+    whole: Whole | None = None
     document: Document
 
     @property

@@ -1,17 +1,17 @@
-"""The five types of params: parses texts as one, and checks values against one."""
+"""Params as a job file declares them: their five types, how a text becomes one, which values are valid."""
 
 from __future__ import annotations
 
-import json
 import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import did_you_mean, quote
+from mprun.frozen import Frozen
 from mprun.jobfile.patterns import may_take_long
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import as_text
-from mprun.jobfile.schema.hints import hint_for
+from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.syntax.scalars import OutOfRange, resolve
 
 if TYPE_CHECKING:
@@ -41,6 +41,39 @@ _MAX_SHOWN_CHOICES = 10
 MAX_CHOICES = 1000
 
 
+class Param(Frozen):
+    """A param as the job file declares it; `kind` is one of its five types.
+
+    `default`, `enum` and `pattern` are None if they are not declared. `enum` and `pattern`
+    apply to each item of a list.
+    """
+
+    name: str
+    kind: str
+    required: bool = False
+    secret: bool = False
+    default: Any = None
+    enum: tuple[Any, ...] | None = None
+    pattern: str | None = None
+
+
+def declare(name: str, raw: Any) -> Param:
+    """The declaration of a param: a plain value is its default, and has its type."""
+    if not isinstance(raw, dict):
+        return Param(name=name, kind=kind_of([raw]), default=plain(raw))
+    default, enum = raw.get("default"), raw.get("enum")
+    kind = raw.get("type") or kind_of([default] if isinstance(default, list) else [default, *(enum or ())])
+    return Param(
+        name=name,
+        kind=kind,
+        required=bool(raw.get("required")),
+        secret=bool(raw.get("secret")),
+        default=plain(default),
+        enum=None if enum is None else tuple(enum),
+        pattern=raw.get("pattern"),
+    )
+
+
 class ParamError(Exception):
     """A value that is invalid for its param: what it must be, and the value or item itself.
 
@@ -59,6 +92,9 @@ class ParamError(Exception):
         if self._choices:
             return did_you_mean(as_text(self.value), self._choices[:MAX_CHOICES])
         if of_file and self._kind:
+            # Most values are valid.
+            from mprun.jobfile.schema.hints import hint_for
+
             return hint_for("type", _SCHEMAS[self._kind], self.value, written)
         return ""
 
@@ -156,10 +192,9 @@ def typed(kind: str, value: Any) -> Any:
     return parse(kind, value) if isinstance(value, str) and kind in KINDS else value
 
 
-# In double or single quotes, or up to the next comma; then a comma, or the end.
-_ITEM = re.compile(
-    r"""\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"\s*|'([^']*(?:''[^']*)*)'\s*|([^\s,"'][^,]*)?)(?:,|\Z)""", re.DOTALL
-)
+# In double or single quotes, or up to the next comma; then a comma, or the end. Not compiled
+# before there is a list.
+_ITEM = r"""\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"\s*|'([^']*(?:''[^']*)*)'\s*|([^\s,"'][^,]*)?)(?:,|\Z)"""
 
 
 def _items(text: str) -> Iterator[Any]:
@@ -170,9 +205,9 @@ def _items(text: str) -> Iterator[Any]:
         if not body.endswith("]"):
             raise ParamError(_LIST_TEXT, text)
         body = body[1:-1].strip()
-    at = 0
+    at, pattern = 0, re.compile(_ITEM, re.DOTALL)
     while at < len(body):
-        match = _ITEM.match(body, at)
+        match = pattern.match(body, at)
         if match is None:
             raise ParamError(_LIST_TEXT, text)
         at = match.end()
@@ -185,6 +220,9 @@ def _item(match: re.Match[str], text: str, in_brackets: bool) -> Any:
         return single.replace("''", "'")
     try:
         if double is not None:
+            # Few params have one.
+            import json
+
             return json.loads(f'"{double}"', strict=False)
         value = resolve((bare or "").strip())
     except ValueError:  # OutOfRange is one

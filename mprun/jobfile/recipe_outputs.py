@@ -13,7 +13,8 @@ from mprun.errors import JobFileError, UsageError
 from mprun.jobfile.budget import MAX_RECIPE_DEPTH
 from mprun.jobfile.packages import names_package
 from mprun.jobfile.recipes import recipe_path
-from mprun.jobfile.references import Reference, ReferenceProblem, parse, reference_diagnostic
+from mprun.jobfile.reference_syntax import parse
+from mprun.jobfile.references import Reference, ReferenceProblem, reference_diagnostic
 from mprun.jobfile.resolution import resolve
 from mprun.jobfile.syntax.document import span_of_mark
 from mprun.jobfile.task_builder import listed, merged
@@ -22,8 +23,8 @@ from mprun.jobfile.task_checks import task_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from mprun.jobfile.checked_files import CheckedFiles
     from mprun.jobfile.names import NameIndex
-    from mprun.jobfile.recipes import FileLoader
     from mprun.jobfile.syntax.document import Document
 
 # No one would read more.
@@ -34,7 +35,7 @@ class RecipeOutputs:
     """Finds the outputs of the recipes that one file uses, and of those that these use.
 
     The file is the last of `chain` (see `FileContext`). `prefix` goes before the names of its tasks,
-    `loader` reads the recipes. What is wrong with a reference is added to `errors`, and the reference
+    `files` reads the recipes. What is wrong with a reference is added to `errors`, and the reference
     stays as it is; to `unknown`, if it follows from what is reported elsewhere, should that be so.
     """
 
@@ -42,14 +43,14 @@ class RecipeOutputs:
         self,
         chain: Sequence[tuple[str, Document]],
         prefix: str,
-        loader: FileLoader,
+        files: CheckedFiles,
         errors: list[Diagnostic],
         unknown: list[Diagnostic],
     ) -> None:
         self._document = chain[-1][1]
         self._users = tuple(document for _, document in chain)
         self._prefix = prefix
-        self._loader = loader
+        self._files = files
         self._errors = errors
         self._unknown = unknown
         # What each reference means; instances have the same ones.
@@ -162,7 +163,7 @@ class RecipeOutputs:
             message = f"`{reference}` leads to the recipe `{keys['uses']}`, which is not known here"
             help = f"name the task in place of the output: `${{tasks.{reference.name[:60]}/TASK.result}}`"
             raise ReferenceProblem(message, reference, help=help)
-        return self._loader.checked_document(recipe_path(self._loader, users, keys["uses"]))
+        return self._files.document(recipe_path(self._files, users, keys["uses"]))
 
     def _needs_params(self, users: Sequence[Document], name: str) -> bool:
         """Whether the params of a file below this one decide which recipe a name in it means."""

@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from mprun.jobfile.budget import Budget
+    from mprun.jobfile.checked_files import CheckedFiles
     from mprun.jobfile.model import Dependency, Instance, Origin, Task
-    from mprun.jobfile.params import ParamInput
+    from mprun.jobfile.param_inputs import ParamInput
     from mprun.jobfile.scope import FileScope
     from mprun.jobfile.syntax.document import Document
 
     # For types alone: nothing looks at it during a run.
     class FileLoader(Protocol):
-        """What reads, resolves and expands one file: `JobLoader`, which documents the methods."""
+        """What resolves and expands one file: `JobLoader`, which documents the methods."""
 
-        def checked_document(self, path: str) -> Document: ...
-
-        def path_of(self, name: str, users: Sequence[Document]) -> str: ...
-
-        def budget_for(self, document: Document) -> Budget: ...
+        files: CheckedFiles
 
         def resolve_file(
             self,
@@ -55,7 +52,11 @@ if TYPE_CHECKING:
         ) -> list[Instance]: ...
 
 
-def recipe_path(loader: FileLoader, users: Sequence[Document], name: str) -> str:
+# Keys of a task with `uses` for all of its recipe at once.
+WHOLE_KEYS = ("retry", "timeout")
+
+
+def recipe_path(files: CheckedFiles, users: Sequence[Document], name: str) -> str:
     """The path of a recipe: in a package (`package:file`), or relative to the file that uses it.
 
     That is the last of `users`, the files that use one another, the job's first.
@@ -65,7 +66,7 @@ def recipe_path(loader: FileLoader, users: Sequence[Document], name: str) -> str
         raise UsageError("`uses` must not contain a NUL character")
     # The path of a file in a package is absolute.
     folder = os.path.dirname(users[-1].source.path)
-    return os.path.normpath(os.path.join(folder, loader.path_of(name, users)))
+    return os.path.normpath(os.path.join(folder, files.path_of(name, users)))
 
 
 def expand_recipe(
@@ -82,10 +83,10 @@ def expand_recipe(
         help = f"move the `{key}` into the recipe"
         raise JobFileError([locate.task_diagnostic(task, (key,), message, help)])
     try:
-        path = recipe_path(loader, [document for _, document in context.chain], keys["uses"])
+        path = recipe_path(loader.files, [document for _, document in context.chain], keys["uses"])
         real = os.path.realpath(path)
         _refuse_cycle(task, context.chain, real, path)
-        document = loader.checked_document(path)
+        document = loader.files.document(path)
     except JobFileError:
         raise
     except PackageFileError as error:
@@ -96,7 +97,7 @@ def expand_recipe(
         raise JobFileError([locate.task_diagnostic(task, ("uses",), str(error), help)]) from None
     tasks: Any = document.root
     characters = len(document.source.lines.text)
-    budget = loader.budget_for(document)
+    budget = loader.files.budget_for(document)
     budget.spend_use(characters, len(tasks["tasks"]), len(context.chain) + 1)
     inputs, closures = _inputs(context, instance, keys, budget)
     _refuse_shown_secrets(document, [name for name, given in inputs.items() if given.hidden])
@@ -104,7 +105,19 @@ def expand_recipe(
         document, inputs, context.scope.env, closures=closures, used_by=task.origin
     )
     chain = (*context.chain, (real, document))
-    return loader.expand_tasks(document, scope, _inherited(context, instance, keys, document), chain)
+    inherited = _inherited(context, instance, keys, document)
+    users: Any = context.document.root
+    whole_keys = [key for key in WHOLE_KEYS if key in users["tasks"][task.position - 1]]
+    if not whole_keys:
+        return loader.expand_tasks(document, scope, inherited, chain)
+    # Few recipes are taken as one.
+    from mprun.jobfile.whole_recipes import refuse_unsuitable, whole_of
+
+    whole = whole_of(instance, whole_keys, inherited.whole)
+    expanded = loader.expand_tasks(document, scope, inherited.replace(whole=whole), chain)
+    if whole is not inherited.whole:
+        refuse_unsuitable(task, whole_keys[0], expanded)
+    return expanded
 
 
 def _refuse_cycle(task: Task, users: Sequence[tuple[str, Document]], real: str, path: str) -> None:
@@ -136,7 +149,7 @@ def _inputs(
     task = instance.task
     if not keys.get("with"):
         return {}, {}
-    from mprun.jobfile.params import from_with
+    from mprun.jobfile.param_inputs import from_with
 
     known: dict[str, Any] = {}
     closures: dict[str, Closure] = {}
@@ -220,4 +233,5 @@ def _inherited(context: FileContext, instance: Instance, keys: dict[str, Any], r
         flaky=task.flaky,
         cwd=enclosed(task.cwd),
         start_method=root.get("start_method") or task.start_method,
+        whole=outer.whole,
     )

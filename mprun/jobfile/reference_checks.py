@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
 from mprun.jobfile.model import param_variable
+from mprun.jobfile.reference_syntax import compiled, parse
 from mprun.jobfile.references import (
     LATE_KEYS,
     SECRET_KEYS,
     Reference,
     ReferenceProblem,
     SiblingReference,
-    compiled,
     has_references,
-    parse,
     reference_diagnostic,
     references,
 )

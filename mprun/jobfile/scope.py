@@ -15,7 +15,6 @@ from mprun.jobfile.references import (
     ReferenceProblem,
     Scope,
     Template,
-    compiled,
     has_references,
     reference_diagnostic,
     references,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from mprun.jobfile.budget import Budget
     from mprun.jobfile.model import Origin
-    from mprun.jobfile.params import ParamInput
+    from mprun.jobfile.param_inputs import ParamInput
     from mprun.jobfile.syntax.document import Document
 
 # No one would read more.
@@ -162,6 +161,8 @@ class _ScopeResolver:
 
     def _declarations(self, declared: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The declarations with references and with their values, without those that have an error."""
+        from mprun.jobfile.reference_syntax import compiled
+
         outside = Resolver(Scope(params={}, env=self._environment, budget=self._budget))
         nodes: dict[str, Any] = {}
         found: dict[str, Any] = {}
@@ -187,6 +188,8 @@ class _ScopeResolver:
 
     def _env_file_path(self, resolver: Resolver) -> str | None:
         """The path of the env file; None if it depends on a param that may be missing."""
+        from mprun.jobfile.reference_syntax import compiled
+
         text, mark = self._root["env_file"], self._root.marks_of("env_file")[1]
         try:
             parsed = compiled(text, "", self._document.source, mark)
@@ -224,9 +227,13 @@ class _ScopeResolver:
 
     def _variables(self, scope: Scope) -> dict[str, Any]:
         """The variables of the job: strings, and closures of what contains a secret."""
+        env: Any = self._root.get("env") or {}
+        if not has_references(self._document):
+            return {str(name): text for name, text in env.items()}
+        from mprun.jobfile.reference_syntax import compiled
+
         values: dict[str, Any] = {}
         diagnostics: list[Diagnostic] = []
-        env: Any = self._root.get("env") or {}
         for number, (name, text) in enumerate(env.items()):
             try:
                 node = compiled(text, "", self._document.source, env.marks[2 * number + 1])

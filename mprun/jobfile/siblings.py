@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
-from mprun.jobfile.matrix import as_label
+from mprun.jobfile.instance_names import as_label
 from mprun.jobfile.references import ReferenceProblem, references
 from mprun.jobfile.resolution import Resolver
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import Comparisons, quote
 from mprun.errors import JobFileError, OutOfBudget, UsageError
 from mprun.frozen import Frozen
-from mprun.jobfile.loader import JobLoader
-from mprun.jobfile.params import Param, declare
+from mprun.jobfile.checked_files import CheckedFiles
+from mprun.jobfile.param_types import Param, declare
 from mprun.jobfile.syntax.document import MAX_BYTES, STANDARD_INPUT, Mapping, load
 from mprun.jobfile.syntax.other_file import has_tasks
 
@@ -52,13 +52,13 @@ def read_summary(name: str, environment: AnyMapping[str, str], *, max_bytes: int
 
     Raises NotAJobFile, JobFileError, and UsageError if the file cannot be read, or has more bytes.
     """
-    loader = JobLoader(environment, lenient=True)
+    files = CheckedFiles(environment)
     try:
-        path = loader.path_of(name)
+        path = files.path_of(name)
         if os.path.isfile(path) and os.path.getsize(path) > max_bytes:
             raise UsageError(f"{quote(path)} has more than {max_bytes:,} bytes")
         with Comparisons():
-            return summary_of(loader.checked_document(path))
+            return summary_of(files.document(path))
     except JobFileError:
         # Read again, for few files are none.
         root = load(path).root
@@ -68,7 +68,7 @@ def read_summary(name: str, environment: AnyMapping[str, str], *, max_bytes: int
     except OutOfBudget as error:
         raise JobFileError([error.diagnostic]) from None
     finally:
-        loader.close_budget()
+        files.close_budget()
 
 
 def summary_of(document: Document) -> JobSummary:

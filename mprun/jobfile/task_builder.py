@@ -7,37 +7,16 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from mprun.frozen import Frozen
-from mprun.jobfile.model import (
-    PASSED,
-    READY_KINDS,
-    Dependency,
-    Expect,
-    Limits,
-    Ready,
-    Retry,
-    SiblingDependency,
-    Stop,
-    Task,
-    signal_name,
-)
-from mprun.jobfile.references import (
-    Closure,
-    Reference,
-    ReferenceProblem,
-    SiblingReference,
-    Template,
-    compiled,
-    references,
-)
-from mprun.jobfile.resolution import Resolver, as_text
+from mprun.jobfile.model import Dependency, Retry, Stop, Task
 from mprun.jobfile.syntax.document import plain
 from mprun.jobfile.task_checks import RUN_KEYS, task_name
-from mprun.jobfile.units import to_bytes, to_seconds
+from mprun.jobfile.units import optional_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from mprun.jobfile.references import Scope
+    from mprun.jobfile.model import Expect, Limits, Ready, Whole
+    from mprun.jobfile.references import Closure, Scope
     from mprun.jobfile.syntax.document import Document
 
 
@@ -45,7 +24,8 @@ class Inherited(Frozen):
     """What the tasks of a recipe inherit from the task that uses it, in addition to their own.
 
     `prefix` goes before their names. `depends_on` and `inherited_conditions`, the conditions under which
-    they run, are those of the task that uses it; `env` overrides theirs, `job_env` does not.
+    they run, are those of the task that uses it; `env` overrides theirs, `job_env` does not. `whole` says
+    that they are taken as one.
     """
 
     prefix: str = ""
@@ -59,6 +39,7 @@ class Inherited(Frozen):
     flaky: str | None = None
     cwd: Any = None
     start_method: str | None = None
+    whole: Whole | None = None
 
 
 class FileContext(Frozen):
@@ -80,7 +61,10 @@ class FileContext(Frozen):
     outputs: Callable[[Any], Any] | None = None
 
     def compiled(self, node: Any, mark: int = 0) -> Any:
-        """A tree of the file with its strings parsed; `mark` is as for `references.compiled`."""
+        """A tree of the file with its strings parsed; `mark` is as for `reference_syntax.compiled`."""
+        # Many jobs have no references.
+        from mprun.jobfile.reference_syntax import compiled
+
         tree = compiled(node, self.inherited.prefix, self.document.source, mark)
         return tree if self.outputs is None else self.outputs(tree)
 
@@ -114,9 +98,10 @@ def mark_of_key(document: Document, number: int, key: str) -> int:
     return holder.marks_of(key)[1]  # type: ignore[no-any-return]
 
 
-# Frozen values, which the many tasks without these keys share.
-_NO_RETRY = Retry()
-_DEFAULT_STOP = Stop()
+# What the many tasks without keys that `policies` reads share.
+_POLICY_KEYS = frozenset({"retry", "stop", "ready", "limits", "expect"})
+_NO_POLICIES: tuple[Retry, Stop, Ready | None, Limits | None, Expect | None]
+_NO_POLICIES = (Retry(), Stop(), None, None, None)
 _NOTHING: dict[str, Any] = {}
 
 
@@ -143,6 +128,13 @@ def build_task(
 
     base = task_name(raw["tasks"][number], number)
     target = keys.get("target")
+    if _POLICY_KEYS.isdisjoint(keys):
+        retry, stop, ready, limits, expect = _NO_POLICIES
+    else:
+        # Many jobs have none.
+        from mprun.jobfile.policies import policies
+
+        retry, stop, ready, limits, expect = policies(keys, tree)
     task = Task(
         name=prefix + base,
         position=number + 1,
@@ -157,122 +149,39 @@ def build_task(
         inherited_conditions=inherited.inherited_conditions,
         axes=axes,
         foreach=under(late_list) if late_list else None,
-        retry=_retry(keys.get("retry")),
+        retry=retry,
         timeout=optional_seconds(keys.get("timeout")),
-        stop=_stop(keys.get("stop") or {}),
-        # As defaults, these apply only to daemons.
+        stop=stop,
+        # As a default, this applies only to daemons.
         restart=(keys.get("restart") or "never") if keys.get("daemon") else "never",
-        ready=_ready(keys.get("ready")) if keys.get("daemon") else None,
+        ready=ready,
         capture=keys.get("capture") if "command" in keys else None,
         resources=keys.get("resources") or _NOTHING,
         host=keys.get("host"),
-        limits=_limits(keys.get("limits")),
+        limits=limits,
         allow_failure=bool(keys.get("allow_failure", inherited.allow_failure)),
         flaky=keys.get("flaky") or inherited.flaky,
         artifacts=bool(keys.get("artifacts", False)),
         inputs=_files(keys, "inputs"),
         outputs=_files(keys, "outputs"),
-        expect=_expect(keys.get("expect"), tree),
+        expect=expect,
         start_method=keys.get("start_method") or inherited.start_method,
         env=_env(context, keys, raw["tasks"][number], tree),
         cwd=_cwd(context, under("cwd") if keys.get("cwd") else None, raw.get("cwd")) or inherited.cwd,
         tags=(*inherited.tags, *listed(keys.get("tags"))),
         description=keys.get("description") or "",
         scope=scope,
+        whole=inherited.whole,
         # A recipe's tasks may have references from where it is used.
         refers=context.has_references or bool(prefix),
         document=document,
     )
     if not task.refers:
         return task
-    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
-    selecting = [
-        dependency for dependency in inherited.depends_on if isinstance(dependency, SiblingDependency)
-    ]
-    for dependency in inherited.depends_on:
-        if dependency not in selecting:
-            found.setdefault((dependency.task, dependency.condition), dependency)
-    if len(found) > len(task.depends_on):
-        task = task.replace(depends_on=tuple(found.values()))
-    results = list(result_references(task))
-    siblings = [reference for reference in results if isinstance(reference, SiblingReference)]
-    task = with_results(task, [one.name for one in results if not isinstance(one, SiblingReference)])
-    return _with_siblings(task, siblings, selecting) if siblings or selecting else task
+    # Many jobs have no references.
+    from mprun.jobfile.result_dependencies import with_dependencies
 
-
-def _with_siblings(
-    task: Task, references: Sequence[SiblingReference], inherited: Sequence[SiblingDependency]
-) -> Task:
-    """The task with dependencies on the instances that it selects, unless it waits for all of them."""
-    # Without a condition, a task waits until the others have passed.
-    waits = {one.task for one in task.depends_on if one.condition is None or one.condition in _ENDS}
-    found = {str(dependency.reference): dependency for dependency in inherited}
-    for reference in references:
-        if reference.name not in waits:
-            new = SiblingDependency(task=reference.name, condition=PASSED, reference=reference)
-            found.setdefault(str(reference), new)
-    return task.replace(depends_on=(*task.depends_on, *found.values()))
-
-
-def with_results(task: Task, names: Sequence[str]) -> Task:
-    """The task with dependencies on the tasks whose results it refers to."""
-    if not names:
-        return task
-    found = {(dependency.task, dependency.condition): dependency for dependency in task.depends_on}
-    # A task that waits for any end, or for a failure, accepts that there may be no result.
-    ends = {name for name, condition in found if condition in _ENDS}
-    for name in names:
-        if not any(_covers(end, name) for end in ends):
-            # Not for the whole group that contains it: without a condition, its daemons need not end.
-            ends.add(name)
-            given = found.get((name, None), Dependency(task=name))
-            found[name, None] = given.replace(condition=PASSED)
-    return task.replace(depends_on=tuple(found.values()))
-
-
-# The conditions that a task meets by its end.
-_ENDS = (PASSED, "succeeded", "finished", "failed")
-
-
-def _covers(name: str, other: str) -> bool:
-    """Whether a dependency by this name is one on the other task, too: a group is all of its tasks."""
-    return other == name or other.startswith((f"{name}[", f"{name}/"))
-
-
-def result_references(task: Task, values: Sequence[Any] = ()) -> Iterator[Reference]:
-    """The references of a task to results, also through params of its recipe.
-
-    `values` are those of an instance, whose references are included.
-    """
-    nodes = [
-        task.args,
-        task.kwargs,
-        task.command,
-        task.env,
-        task.cwd,
-        task.when,
-        task.foreach,
-        *task.inherited_conditions,
-        *values,
-    ]
-    if task.expect is not None:
-        nodes.append(task.expect.result)
-    resolver = Resolver(task.scope)
-    # Most are empty or true.
-    for reference in references([node for node in nodes if node and node is not True]):
-        if reference.root in ("params", "env"):
-            value = (task.scope.params if reference.root == "params" else task.scope.env).get(reference.name)
-            if not isinstance(value, (Closure, Reference, Template)):
-                # Plain, and perhaps large.
-                continue
-        try:
-            found = resolver(reference) if reference.root in ("params", "env") else reference
-        except ReferenceProblem:
-            # Reported when the instances are built.
-            continue
-        for result in references(found if found is reference else [found]):
-            if result.root == "tasks":
-                yield result
+    return with_dependencies(task, inherited.depends_on)
 
 
 def _tuple(node: Any) -> Any:
@@ -315,96 +224,6 @@ def _dependencies(value: Any, prefix: str, own: str, is_own: bool) -> tuple[Depe
         # A task that all tasks depend on by default does not depend on itself.
         if is_own or name != own
     )
-
-
-def _retry(value: Any) -> Retry:
-    if value is None:
-        return _NO_RETRY
-    if isinstance(value, int):
-        return Retry(retries=value)
-    longest = value.get("max_delay")
-    return Retry(
-        # A mapping without `retries` means one retry.
-        retries=value.get("retries", 1),
-        delay=to_seconds(value.get("delay", 0)),
-        backoff=float(value.get("backoff", 1)),
-        max_delay=None if longest is None else to_seconds(longest),
-        jitter=float(value.get("jitter", 0)),
-        exceptions=tuple(value.get("exceptions") or ()),
-        exit_codes=tuple(value.get("exit_codes") or ()),
-    )
-
-
-def _stop(value: dict[str, Any]) -> Stop:
-    default = _DEFAULT_STOP
-    if not value:
-        return default
-    name, grace = value.get("signal"), value.get("grace")
-    return Stop(
-        signal=default.signal if name is None else signal_name(name),
-        grace=default.grace if grace is None else to_seconds(grace),
-        to=value.get("to") or default.to,
-    )
-
-
-def _expect(value: Any, tree: Any) -> Expect | None:
-    if value is None:
-        return None
-    codes = value.get("exit_code", ())
-    most = value.get("max_rss")
-    result = value.get("result")
-    mark = value.marks_of("result")[1] if isinstance(result, str) else 0
-    return Expect(
-        result=tree(result, mark),
-        has_result="result" in value,
-        raises=value.get("raises"),
-        exit_codes=(codes,) if isinstance(codes, int) else tuple(codes),
-        output=value.get("output"),
-        max_seconds=value.get("max_seconds"),
-        max_rss=None if most is None else to_bytes(most),
-    )
-
-
-def _ready(value: dict[str, Any] | None) -> Ready | None:
-    if value is None:
-        return None
-    kind = next(kind for kind in READY_KINDS if kind in value)
-    default = _command_probe(value[kind]) if kind == "command" else Ready(kind=kind, what=str(value[kind]))
-    times = ("timeout", "interval", "try_timeout")
-    return default.replace(**{name: to_seconds(value[name]) for name in times if value.get(name) is not None})
-
-
-def _command_probe(node: Any) -> Ready:
-    # Few jobs have one.
-    import shlex
-
-    if not isinstance(node, list):
-        return Ready(kind="command", what=as_text(node), command=_command(as_text(node)))
-    words = tuple(map(as_text, node))
-    return Ready(kind="command", what=shlex.join(words), command=words)
-
-
-def _limits(value: dict[str, Any] | None) -> Limits | None:
-    if not value:
-        return None
-    cpus = value.get("cpus")
-    return Limits(
-        memory=_optional_bytes(value.get("memory")),
-        cpu_time=optional_seconds(value.get("cpu_time")),
-        open_files=value.get("open_files"),
-        nice=value.get("nice"),
-        cpus=tuple(cpus) if isinstance(cpus, list) else cpus,
-        log=_optional_bytes(value.get("log")),
-    )
-
-
-def _optional_bytes(value: Any) -> int | None:
-    return None if value is None else to_bytes(value)
-
-
-def optional_seconds(value: Any) -> float | None:
-    """A duration in seconds, or None."""
-    return None if value is None else to_seconds(value)
 
 
 def _files(keys: dict[str, Any], key: str) -> tuple[str, ...] | None:

@@ -30,6 +30,11 @@ def to_seconds(duration: float | str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def optional_seconds(duration: float | str | None) -> float | None:
+    """The same, or None."""
+    return None if duration is None else to_seconds(duration)
+
+
 def duration_text(seconds: float) -> str:
     """A duration as a job file writes it, exactly: `500ms`, `1.5s`, `1m30s`, `2h`."""
     if 0 < seconds < 1:

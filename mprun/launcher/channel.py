@@ -33,8 +33,8 @@ KEY, NAME, POSITION, DAEMON, START_METHOD, TARGET, COMMAND, LIMITS = range(8)
 ARGS, KWARGS, LOG, RESULT, ENV, CWD, STACKS, AFTER, CAPTURE = range(8, 17)
 # What the launcher appends before it passes the request to a process: the function that it has
 # resolved for a fork, else None, the pid that the process must find as its parent, and the
-# descriptor for its output, -1 if it opens its log itself. If `capture` is not 0, the launcher replaces
-# it by the descriptor for standard output alone.
+# descriptor for its output, -1 if it opens its log itself. If `capture` of a command is not 0, the launcher
+# replaces it by the descriptor for standard output alone.
 PROCESS_REQUEST = (*START_REQUEST, "function", "parent", "output")
 
 # The suffix of the result file that has what a captured command prints, and how much of that it has at

@@ -38,7 +38,7 @@ NOT_EXECUTABLE = 126
 _SHELL = b"/bin/sh"
 # This module is a part of the worker.
 _CREATE_LOG = os.O_WRONLY | os.O_CREAT
-_CREATE_NEW_LOG = _CREATE_LOG | os.O_EXCL | os.O_CLOEXEC
+CREATE_NEW_LOG = _CREATE_LOG | os.O_EXCL | os.O_CLOEXEC
 # A file is binary if there is a NUL in the first line of so many bytes.
 _SAMPLE_BYTES = 128
 
@@ -47,8 +47,11 @@ _NOT_FOUND_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOO
 
 def prepare_forks() -> None:
     """Call once what forks call: each would have to look it up in the C library, and copy pages for that."""
+    search_path()
+    # Not a directory of PATH: one may be on a file system that does not answer.
     with contextlib.suppress(OSError):
-        _find(b"sh")
+        find(b".", b"/")
+    os.access(b"/", os.X_OK, effective_ids=os.access in os.supports_effective_ids)
     with contextlib.suppress(OSError):
         # There is no such file, so nothing is executed.
         os.execv(b"", [b"mprun"])
@@ -74,7 +77,7 @@ def _create_log(name: str, logs: int) -> None:
     # processes leaves the launcher no time for it.
     try:
         try:
-            log = os.open(name, _CREATE_NEW_LOG, 0o600, dir_fd=logs)
+            log = os.open(name, CREATE_NEW_LOG, 0o600, dir_fd=logs)
         except FileExistsError:
             # With `capture` the launcher has created it; else a task has put something in its place.
             from mprun.launcher.own_files import open_own
@@ -109,7 +112,7 @@ def execute(
         # UTF-8 in any locale, like the environment.
         arguments = [word.encode("utf-8", "surrogateescape") for word in words]
         # Before the limits are set: they could prevent the error from being written.
-        path = _find(arguments[0])
+        path = find(arguments[0])
         _reset_signals()
         _keep_only_standard_descriptors(close_on_exec)
         if limits:
@@ -137,31 +140,40 @@ def _exec(path: bytes, arguments: list[bytes]) -> NoReturn:
 def _start_error(name: str, path: bytes | None, error: OSError) -> StartError:
     """The error in a shell's words; `path` is where the program was found, None if it was not."""
     name = name if name and name.isprintable() else repr(name)
-    if error.errno not in _NOT_FOUND_ERRORS:
+    # The kernel reports a missing file and a missing interpreter in the same way.
+    is_there = path is not None and os.path.isfile(path)
+    # Scripts that are each other's interpreter.
+    is_loop = is_there and error.errno == errno.ELOOP
+    if is_loop or error.errno not in _NOT_FOUND_ERRORS:
         return StartError(f"{name}: {error.strerror}", NOT_EXECUTABLE, error)
     if path is None:
         # The list `[echo hi]`, in place of `[echo, hi]`.
         hint = " (the first item of a list is the program alone)" if " " in name else ""
         return StartError(f"{name}: command not found{hint}", NOT_FOUND, error)
-    # The kernel reports a missing file and a missing interpreter in the same way.
-    what = "its interpreter does not exist" if os.path.isfile(path) else error.strerror
+    what = "its interpreter does not exist" if is_there else error.strerror
     hint = " (`~` is not expanded)" if name.startswith("~/") else ""
     return StartError(f"{name}: {what}{hint}", NOT_FOUND, error)
 
 
-def _search_path() -> bytes:
+def search_path() -> bytes:
+    """The directories in which programs are looked up, separated by colons."""
     return os.environb.get(b"PATH", os.fsencode(os.defpath))
 
 
-def _find(name: bytes) -> bytes:
-    """The path of a program. Raises OSError if there is none that may be executed."""
+def find(name: bytes, directories: bytes | None = None) -> bytes:
+    """The path of a program, which may be in these directories, else in those of PATH.
+
+    Raises OSError if there is none that may be executed.
+    """
     if b"/" in name:
         if os.path.isdir(name):
             # The kernel would report that permission is denied, even to root.
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return name
     error = errno.ENOENT
-    for directory in _search_path().split(b":") if name else ():
+    if directories is None:
+        directories = search_path()
+    for directory in directories.split(b":") if name else ():
         path = os.path.join(directory or b".", name)
         if os.path.isfile(path):
             if os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids):

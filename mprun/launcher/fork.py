@@ -52,25 +52,37 @@ def _close_private_descriptors() -> None:
             # One system call for all of them.
             closerange(first, last + 1)
             private_descriptors.clear()
-    for descriptor in private_descriptors:
+    # In the order of `closerange`: if the launcher has been killed meanwhile, these are the last ends of
+    # pipes, and each write end must be closed before a read end (`command_guard`).
+    for descriptor in sorted(private_descriptors):
         close(descriptor)
     # The child may get these numbers for its own files, and fork as well.
     private_descriptors.clear()
 
 
-# A descriptor that is freed for the pidfd of a fork if there is no other: by then the fork is running.
+# Descriptors that are freed if there are no others: for the pidfd of a process that is running by then, and
+# for what the launcher does seldom, such as an import, or a look at the processes of a task that is stopped.
 _reserve: list[int] = []
+RESERVED = 3
 
 
-def _open_reserve() -> None:
-    # A duplicate of the log, which is open; a module may have closed standard input.
-    _reserve.append(os.dup(1))
+def reserve_descriptors() -> None:
+    """Fill the reserve, which each start needs. Raises OSError."""
+    try:
+        while len(_reserve) < RESERVED:
+            # A duplicate of the log, which is open; a module may have closed standard input.
+            _reserve.append(os.dup(1))
+    except OSError:
+        release_reserve()
+        raise
     private_descriptors.update(_reserve)
 
 
-def _close_reserve() -> None:
+def release_reserve() -> None:
+    """Free the reserve until the next start, which waits if it cannot fill it."""
     private_descriptors.difference_update(_reserve)
-    close(_reserve.pop())
+    while _reserve:
+        close(_reserve.pop())
 
 
 # It becomes readable when the launcher ends, for multiprocessing.parent_process() in tasks.
@@ -157,7 +169,7 @@ class ProcessHandle:
             self.pidfd = self.exit_fd = pidfd_signals.open_pidfd(self.pid)
         except OSError:
             if _reserve:
-                _close_reserve()
+                release_reserve()
                 return self.open_pidfd()
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -199,7 +211,7 @@ class Fork(ProcessHandle):
 
     def __init__(self, process: Process | Child, barrier: int = -1) -> None:
         if not _reserve:
-            _open_reserve()
+            reserve_descriptors()
         pid = fork()
         if pid == 0:
             code = 1

@@ -10,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import sys
 from os import close
-from select import EPOLLIN, EPOLLONESHOT
-from signal import SIGKILL
+from select import EPOLLIN
 from time import monotonic, sleep
 
 from mprun import failpoints
 from mprun.failpoints import armed
 from mprun.launcher import auxiliary, fork, parent_death, preload, reaper, task_trees
 from mprun.launcher.attempt import Attempt
+from mprun.launcher.attempt_signals import AttemptSignals
 from mprun.launcher.channel import (
     AFTER,
     CAPTURE,
@@ -37,10 +36,15 @@ from mprun.launcher.channel import (
 from mprun.launcher.fork import Fork
 from mprun.launcher.prefork import Prefork
 from mprun.launcher.reaper import kill_group
-from mprun.launcher.stack_dump import SETTLE_SECONDS, StackDumps
 from mprun.launcher.start_backoff import StartBackoff
 from mprun.launcher.start_queue import StartQueue
-from mprun.launcher.worker import IS_TRIED, MARK_VALUES, erase_marks, import_standard, is_marked
+from mprun.launcher.worker import (
+    IS_TRIED,
+    MARK_VALUES,
+    erase_marks,
+    import_standard,
+    is_marked,
+)
 from mprun.linux import pidfd_signals, procfs, run_cgroup
 
 # Between two forks the launcher writes to each object that it uses, if only its count of references, and
@@ -50,11 +54,11 @@ from mprun.linux import pidfd_signals, procfs, run_cgroup
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterable
     from typing import Any
 
     from mprun.launcher.channel import AttemptKey, PackedStartRequest
     from mprun.launcher.command_probes import CommandProbes
-    from mprun.launcher.group_grace import OpenEnds
     from mprun.launcher.output_pipes import OutputPipes
     from mprun.launcher.process_identity import ProcessIdentity
     from mprun.launcher.targets import Call
@@ -97,10 +101,10 @@ class Launcher:
         # The attempt that was started last.
         self._last: AttemptKey = (-1, 0)
         self._backoff = StartBackoff()
-        self._dumps = StackDumps()
+        self._signals = AttemptSignals(
+            self._epoll, self._by_key, self._leaders, self._find_adopted, self._handle_exit, self._give_up
+        )
         self._probes: CommandProbes | None = None
-        # Once a task has been asked to end, and others of its group take longer.
-        self._open_ends: OpenEnds | None = None
         self._functions: dict[str, Any] = {}
         self._method = ""
         # The object that each fork copies: see `Process`.
@@ -108,7 +112,6 @@ class Launcher:
         # By start method, the process that a task has for its parent.
         self._parents: dict[str, int] = {}
         self._fork_server = 0
-        self._suspended = False
         self._fork_count = 0
         # What `sys.argv` has, for the next process.
         self._target: str | None = None
@@ -146,14 +149,15 @@ class Launcher:
             elif self._outputs is None or not self._outputs.handle_output(descriptor, event):
                 self._handle_probe_exit(descriptor)
         # Before the start: an end may free the slot of an attempt for which nothing else ends the next wait.
-        if self._dumps.pending:
-            self._signal_after_dumps()
-        if self._open_ends is not None and (now := monotonic()) >= self._open_ends.next_look:
-            for attempt in self._open_ends.take_ended(now):
+        if self._signals.is_waiting:
+            fork.release_reserve()
+            for attempt in self._signals.advance():
                 self._handle_exit(attempt)
         # One start per turn: an exit in the meantime waits for one fork, not for all of them.
         self._busy = False
-        if self._queue.entries and not (self._suspended or (self._backoff.is_active and self._must_wait())):
+        if self._queue.entries and not (
+            self._signals.suspended or (self._backoff.is_active and self._must_wait())
+        ):
             request = self._queue.take()
             if request is not None:
                 self._busy = True
@@ -175,10 +179,8 @@ class Launcher:
         timeout = SAMPLE_INTERVAL if self._attempts or self._backoff.is_active else None
         if self._engine.reports:
             timeout = MAX_REPORT_DELAY
-        if self._dumps.pending:
-            timeout = SETTLE_SECONDS
-        elif self._open_ends is not None and self._open_ends.attempts:
-            timeout = self._open_ends.pause(monotonic())
+        if self._signals.is_waiting and (pause := self._signals.pause()) is not None:
+            timeout = pause
         if self._outputs is not None and self._outputs.rest_ends < _NEVER:
             pause = max(0.0, self._outputs.rest_ends - monotonic())
             timeout = pause if timeout is None else min(timeout, pause)
@@ -191,10 +193,13 @@ class Launcher:
         for kind, *details in requests or ():
             if kind == "start":
                 self._enqueue(*details)
-            elif kind == "cancel":
+                continue
+            # All else may need a module, or files of /proc.
+            fork.release_reserve()
+            if kind == "cancel":
                 self._report_cancelled(self._queue.cancel(*details))
             elif kind == "signal":
-                self._signal(*details)
+                self._signals.send(*details)
             elif kind == "probe":
                 self._probe(*details)
             elif kind == "end_probe":
@@ -202,9 +207,10 @@ class Launcher:
             elif kind == "prepare":
                 self._prepare(*details)
             elif kind == "suspend":
-                self._suspend()
+                self._signals.suspend()
+                self._engine.send(("suspended",))
             elif kind == "resume":
-                self._resume()
+                self._signals.resume()
         return requests is not None
 
     # ---- before the first start
@@ -218,6 +224,7 @@ class Launcher:
         self._queue.free_slots = options["max_parallel"]
         if run_cgroup.entered:
             self._engine.send(("cgroup_entered", run_cgroup.entered))
+        at_start = [*sys.modules] if options["tell_imports"] else []
         loaded = preload.Preload(options)
         with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             errors = loaded.import_targets(calls, self._report_importing)
@@ -234,9 +241,9 @@ class Launcher:
             self._engine.send(("modules", *module_files(options["import_path"])))
         if options["tell_imports"]:
             # Few jobs skip what is unchanged.
-            from mprun.launcher.module_files import imported_modules
+            from mprun.launcher.module_files import imports
 
-            self._engine.send(("imports", [*sys.path], imported_modules()))
+            self._engine.send(("imports", imports(at_start)))
         self._reaper.ignore_present_children()
         preload.make_forks_cheap()
         refused = sorted(pidfd_signals.refused)
@@ -262,6 +269,9 @@ class Launcher:
         if after and not all(key in self._by_key or key in self._queue for key, _ in after):
             # One of them has ended, and the engine has not read the report yet.
             self._report_cancelled(self._queue.cancel(request[KEY]))
+
+    def _report_peak(self, peak: int) -> None:
+        self._engine.send(("launcher_peak", peak))
 
     def _report_cancelled(self, keys: list[AttemptKey]) -> None:
         for key in keys:
@@ -333,6 +343,10 @@ class Launcher:
                 with contextlib.suppress(ChildProcessError):
                     return Attempt(request, fork.HeldFork.release, waiting, waiting.ticks)
                 waiting.discard()
+            if output >= 0 and self._outputs is not None and (starts := self._outputs.starts_for(request)):
+                # If that is not possible, a fork shows why.
+                with contextlib.suppress(starts.NotPossible):
+                    return Attempt(request, starts.start, (request, output))
             self._assign(request, output)
             return Attempt(request, Fork, self._process)
         return Attempt(request, self._spawn, (*request, None, self._parents[method], output))
@@ -344,7 +358,7 @@ class Launcher:
             import_standard("mprun.launcher.output_pipes")
             from mprun.launcher.output_pipes import OutputPipes
 
-            self._outputs = OutputPipes(self._epoll, self._leaders_of)
+            self._outputs = OutputPipes(self._epoll, self._leaders_of, self._report_peak)
             self._output_pids = self._outputs.pids
             # If this process is killed, the engine must not kill the keeper with the other children.
             self._engine.send(("keeper_started", self._outputs.keeper.pid))
@@ -371,7 +385,9 @@ class Launcher:
     def _fork_ahead(self) -> None:
         """While the attempt that was started last runs, fork for the first one that waits for it."""
         following = self._queue.first_after(self._last)
-        if following is None or following[CAPTURE] or self._suspended or not IS_TRIED:
+        if following is None or following[CAPTURE] or self._signals.suspended or not IS_TRIED:
+            return
+        if self._outputs is not None and self._outputs.starts_for(following):
             return
         if following[START_METHOD] == "fork":
             # If there is no room for a process, the start of the attempt will see that, and be retried.
@@ -403,47 +419,7 @@ class Launcher:
         with parent_death.ending_with_the_engine(self._exit, self._engine_pid):
             return spawn.start(request, self._method)
 
-    # ---- signals
-
-    def _signal(self, key: AttemptKey, name: str, title: str, to: str) -> None:
-        attempt = self._by_key.get(key)
-        if attempt is None or attempt.handle.pidfd < 0:
-            return
-        attempt.asked = True
-        # A program may use SIGUSR2, which asks for a dump, in its own way.
-        if title and not attempt.is_program and not self._suspended:
-            handle = attempt.handle
-            if self._dumps.request((key, name, "", to), title, attempt.log, handle.pid, handle.pidfd):
-                return
-        self._send_signal(attempt, getattr(signal, name), alone=to == "process")
-
-    def _signal_after_dumps(self) -> None:
-        for dump in self._dumps.take_finished():
-            self._signal(*dump.request)
-
-    def _send_signal(self, attempt: Attempt, number: int, *, alone: bool) -> None:
-        if number == SIGKILL:
-            task_trees.kill_trees({attempt.handle.pid: attempt.handle.pidfd})
-            if self._open_ends is not None and attempt in self._open_ends.attempts:
-                self._open_ends.take(attempt)
-                self._handle_exit(attempt)
-            elif task_trees.cannot_end(attempt.handle.pid, attempt.handle.pidfd):
-                self._give_up(attempt)
-            return
-        attempt.group_asked = not alone
-        # In a suspended run, tasks handle the signal once the run is resumed.
-        task_trees.ask_to_end(attempt.handle, number, alone=alone, wake=not self._suspended)
-
-    def _suspend(self) -> None:
-        """Stop all processes of all tasks, and start no others."""
-        self._suspended = True
-        task_trees.stop_trees(self._leaders(), lambda: self._reaper.find_adopted(self._pids()))
-        self._engine.send(("suspended",))
-
-    def _resume(self) -> None:
-        self._suspended = False
-        adopted = self._reaper.find_adopted(self._pids())
-        task_trees.signal_trees(self._leaders(), signal.SIGCONT, adopted)
+    # ---- processes
 
     def _leaders(self) -> dict[int, int]:
         """The pid of every process of an attempt or a probe, and its pidfd."""
@@ -485,11 +461,15 @@ class Launcher:
     # ---- exits
 
     def _handle_exit(self, attempt: Attempt) -> None:
-        if attempt.group_asked and self._keep_end_open(attempt):
-            return
+        if attempt.group_asked:
+            fork.release_reserve()
+            if self._signals.keep_end_open(attempt):
+                return
         clock = monotonic()
         handle = attempt.handle
         may_have_left = self._has_orphans(handle.pid)
+        if may_have_left:
+            fork.release_reserve()
         orphans: dict[int, ProcessIdentity | None] = {}
         # The leader is not reaped yet, so the id of its group, if it has one, is its own.
         if handle.reaped_here:
@@ -503,20 +483,6 @@ class Launcher:
         if armed:
             failpoints.reached("launcher.reaped")
         self._end(attempt, clock, code, orphans, may_have_left=may_have_left)
-
-    def _keep_end_open(self, attempt: Attempt) -> bool:
-        """Whether others of its group have not ended yet: they were asked to, and have the grace, too."""
-        if self._open_ends is None:
-            # Most jobs stop nothing.
-            import_standard("mprun.launcher.group_grace")
-            from mprun.launcher.group_grace import OpenEnds
-
-            self._open_ends = OpenEnds()
-        if attempt in self._open_ends.attempts or self._open_ends.hold(attempt):
-            # At most one event more: the other end of its descriptor may be closed.
-            self._epoll.modify(attempt.handle.exit_fd, EPOLLONESHOT)
-            return True
-        return False
 
     def _give_up(self, attempt: Attempt) -> None:
         """Report the end of an attempt whose process cannot be killed, and do not wait for it any more."""
@@ -536,8 +502,8 @@ class Launcher:
     ) -> None:
         """Kill what an attempt has left, and report its end; `code` is None if it is unknown."""
         handle = attempt.handle
-        if self._dumps.pending:
-            self._dumps.end(attempt.key)
+        if self._signals.is_waiting:
+            self._signals.end(attempt.key)
         self._epoll.unregister(handle.exit_fd)
         del self._attempts[handle.exit_fd], self._by_key[attempt.key]
         self._queue.free_slots += not attempt.daemon
@@ -553,9 +519,10 @@ class Launcher:
         if attempt.log_watch is not None:
             attempt.log_watch.report()
             lost_bytes = attempt.log_watch.lost
-        lost = self._outputs.finish(attempt.key) if self._outputs is not None else ""
+        lost = self._outputs.finish(attempt.key, attempt.program, code) if self._outputs is not None else ""
         unfinished = ""
-        if code == 0 and not attempt.is_program and not is_marked(attempt.key):
+        if code == 0 and attempt.program is None and not is_marked(attempt.key):
+            fork.release_reserve()
             from mprun.launcher.end_marks import why_unmarked
 
             unfinished = why_unmarked(attempt.key)
@@ -593,21 +560,20 @@ class Launcher:
         return self._reaper.reap_orphans(self._pids(), ended) if self._has_orphans(ended) else {}
 
     def _owner(self, orphan: ProcessIdentity, ended: Attempt) -> Attempt:
-        """The attempt that left an orphan: `ended`, unless another one that has ended too provably did."""
-        run_id = os.environ["MPRUN_RUN_ID"]
-        return next((other for other in self._attempts.values() if other.has_left(orphan, run_id)), ended)
+        """The attempt that left an orphan."""
+        from mprun.launcher.orphan_owners import find_owner
+
+        return find_owner(orphan, ended, self._attempts.values())
 
     def _find_owners(self, orphan: ProcessIdentity) -> frozenset[int]:
-        """The running processes whose an orphan without a tag may be: of one attempt, if that is proven."""
-        run_id, leaders = os.environ.get("MPRUN_RUN_ID", ""), self._leaders()
-        if orphan.session in leaders:
-            return frozenset((orphan.session,))
-        for attempt in self._attempts.values():
-            # A probe of the attempt, which has the same variables, ends before it.
-            if attempt.has_left(orphan, run_id):
-                return frozenset((attempt.handle.pid,))
-        # With the variables of an attempt that has ended it is of no running one.
-        return frozenset(() if orphan.is_of_run(run_id) else leaders)
+        """The running processes whose an orphan without a tag may be."""
+        from mprun.launcher.orphan_owners import find_owners
+
+        return find_owners(orphan, self._leaders(), self._attempts.values())
+
+    def _find_adopted(self) -> Iterable[int]:
+        """The orphans of running tasks that are children of the launcher now."""
+        return self._reaper.find_adopted(self._pids())
 
     def _pids(self) -> set[int]:
         pids = {attempt.handle.pid for attempt in self._attempts.values()}
@@ -616,6 +582,7 @@ class Launcher:
 
     def _kill_all(self) -> None:
         """Kill every task: the engine is gone or has finished."""
+        fork.release_reserve()
         # Once its leader is gone, all of a tree comes here: this needs no list of all processes.
         task_trees.kill(self._leaders())
         # What modules started at import, and the fork server, end with the job. A resource tracker ends by
@@ -645,6 +612,7 @@ class Launcher:
         task_trees.wake(self._fork_server)
         self._prefork.expire(now)
         if self._has_orphans(0) or self._reaper.adopted:
+            fork.release_reserve()
             self._reaper.adopt(self._pids())
         for attempt in self._attempts.values():
             attempt.sample()

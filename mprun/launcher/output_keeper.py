@@ -37,7 +37,7 @@ from mprun.linux.splice import move
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # How long it waits for processes that survive the launcher and may write, in seconds.
 GRACE_SECONDS = 1.0
@@ -59,6 +59,9 @@ class Keeper:
 
     def __init__(self) -> None:
         """Start the process. Raises OSError if there is no room for it."""
+        if worker.IS_TRIED and worker.run_tag != worker.TAG:
+            # It uses this at its end, when mprun may have been replaced by another version.
+            worker.import_standard("mprun.linux.starting_tags")
         self._table = mmap.mmap(-1, _SLOTS * _ENTRY_BYTES)
         self._sock, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         try:
@@ -70,6 +73,8 @@ class Keeper:
             raise
         finally:
             theirs.close()
+        # What it was not told because the socket was full: the descriptor of a pipe, or -1, by slot.
+        self.untold: dict[int, int] = {}
         self._table.madvise(mmap.MADV_DONTFORK)
         fork.private_descriptors.add(self._sock.fileno())
 
@@ -78,11 +83,17 @@ class Keeper:
         try:
             # As little as possible: each page that this touches is copied. Terminals signal other sessions.
             os.setsid()
+            # In a launcher without a standard descriptor it may be one of those that are kept.
+            self._sock.close()
             close_all_but(sock.fileno(), fork.launcher_pidfd[0], worker.logs)
             set_name()
             pipes, drainers = _receive(sock)
             # The socket is closed some time before the tasks are sent their parent-death signal.
             _poll([fork.launcher_pidfd[0]], None)
+            if worker.IS_TRIED and worker.run_tag != worker.TAG:
+                # Whatever happens there, the output is drained.
+                with contextlib.suppress(Exception):
+                    _kill_starting()
             # Killed with the launcher. What they are moving at this moment must be in the logs.
             for drainer in drainers.values():
                 _poll([drainer], None)
@@ -137,15 +148,26 @@ class Keeper:
         return self._sock.fileno()
 
     def hold(self, slot: int, read_end: int) -> None:
-        """Have the keeper hold a pipe open."""
-        # A keeper that is stopped or dead must not hold up the launcher.
-        with contextlib.suppress(OSError):
-            self._send(_PIPE, slot, read_end)
+        """Have the keeper hold a pipe open until `drop`. It may be `untold` so far."""
+        self.untold[slot] = read_end
+        self.tell()
 
     def drop(self, slot: int) -> None:
-        """Have it close a pipe."""
-        with contextlib.suppress(OSError):
-            self._send(_PIPE, slot)
+        """Have it close a pipe. It may be `untold` so far."""
+        self.untold[slot] = -1
+        self.tell()
+
+    def tell(self) -> None:
+        """Send what is untold; a keeper that is stopped or dead does not hold up the launcher."""
+        for slot, descriptor in [*self.untold.items()]:
+            try:
+                self._send(_PIPE, slot, descriptor)
+            except BlockingIOError:
+                return
+            except OSError:
+                # There is no keeper any more.
+                pass
+            del self.untold[slot]
 
     def announce_drainer(self, slot: int) -> None:
         """Have it wait for the end of this process, which drains a pipe, before it does so itself.
@@ -214,12 +236,25 @@ def _receive(sock: socket) -> tuple[dict[int, int], dict[int, int]]:
 
 def _kill_writers(pipes: Iterable[int]) -> None:
     """Kill the processes that have one of these pipes open for writing, until there are none."""
-    from mprun.linux import kill_loop, open_files, pidfd_signals, procfs
+    from mprun.linux import open_files
 
     names = {open_files.pipe_name(pipe) for pipe in pipes}
+    _kill_each(lambda pid: open_files.writes_pipe(pid, names))
+
+
+def _kill_starting() -> None:
+    """Kill the command that the launcher was starting, which nothing else ends (`command_starts`)."""
+    from mprun.linux import starting_tags
+
+    _kill_each(lambda pid: starting_tags.is_starting(pid, worker.run_tag))
+
+
+def _kill_each(is_meant: Callable[[int], bool]) -> None:
+    """Kill the processes of which this is true, until there are none."""
+    from mprun.linux import kill_loop, pidfd_signals, procfs
 
     def look() -> dict[int, procfs.Stat]:
-        return {pid: stat for pid, stat in procfs.processes().items() if open_files.writes_pipe(pid, names)}
+        return {pid: stat for pid, stat in procfs.processes().items() if stat.is_alive and is_meant(pid)}
 
     def find() -> dict[int, procfs.Stat]:
         # Again, if it found none: a process that was forked meanwhile may be missing from the list.

@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT
+from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT
 from time import monotonic
 
-from mprun.launcher import exec_command, fork, worker
+# Two are only for the launcher: once orphans come to it, it may have no descriptor to import them.
+from mprun.launcher import exec_command, fork, orphan_owners, process_identity, worker  # noqa: F401
+from mprun.launcher.channel import COMMAND
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
-from mprun.linux import procfs
+from mprun.launcher.start_backoff import RETRIED_ERRORS
+from mprun.linux import open_files, procfs
 from mprun.linux.splice import PIPE_BYTES, enlarge
 
 TYPE_CHECKING = False
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     import select
     from collections.abc import Callable, Iterable
 
-    from mprun.launcher.channel import AttemptKey
+    from mprun.launcher.channel import AttemptKey, PackedStartRequest
+    from mprun.launcher.command_starts import CommandStarts
     from mprun.launcher.output_drainer import Drainer
 
 # How long a pipe that has got something rests before it is drained, in seconds: many lines are moved at
@@ -55,14 +59,21 @@ class OutputPipes:
     of the launcher that drain pipes, or will.
     """
 
-    def __init__(self, epoll: select.epoll, leaders: Callable[[AttemptKey | None], Iterable[int]]) -> None:
+    def __init__(
+        self,
+        epoll: select.epoll,
+        leaders: Callable[[AttemptKey | None], Iterable[int]],
+        report_peak: Callable[[int], None],
+    ) -> None:
         """Start the keeper. Raises OSError.
 
-        `leaders` gives the pid of the process of an attempt, or of all.
+        `leaders` gives the pid of the process of an attempt, or of all; `report_peak` is that of
+        `CommandStarts`.
         """
         exec_command.prepare_forks()
         self._epoll = epoll
         self.keeper = Keeper()
+        epoll.register(self.keeper.fileno(), EPOLLONESHOT)
         self._by_key: dict[AttemptKey, OutputPipe] = {}
         # The second pipes of attempts whose standard output is captured.
         self._captured: dict[AttemptKey, OutputPipe] = {}
@@ -76,6 +87,11 @@ class OutputPipes:
         self.pids = {self.keeper.pid}
         # By the descriptor that is readable once the process has ended.
         self._drainers: dict[int, Drainer] = {}
+        # The programs of commands that have ended well, and what starts them from then on.
+        self._programs: set[str] = set()
+        self._starts: CommandStarts | None = None
+        self._may_have_starts = True
+        self._report_peak = report_peak
         self._max_drainers = procfs.count_cores() if sys.platform == "linux" else 0
 
     # ---- the start of an attempt
@@ -106,7 +122,13 @@ class OutputPipes:
         fork.private_descriptors.update((pipe.read_end, pipe.log))
         self._epoll.register(pipe.read_end, EPOLLONESHOT)
         self.keeper.hold(slot, pipe.read_end)
+        self._wait_for_keeper()
         return pipe
+
+    def _wait_for_keeper(self) -> None:
+        """Have `handle_output` called once the keeper can be told the rest, if there is any."""
+        if self.keeper.untold:
+            self._epoll.modify(self.keeper.fileno(), EPOLLOUT | EPOLLONESHOT)
 
     def capture(self, key: AttemptKey, copy: str) -> int:
         """The end of a second pipe, for standard output alone; as `connect`.
@@ -132,6 +154,9 @@ class OutputPipes:
 
     def withdraw(self, key: AttemptKey) -> None:
         """The attempt does not start; it may have a pipe, and a log."""
+        if self._starts is not None:
+            # There may be no descriptor for it.
+            self._starts.close_spare_guards()
         pipe = self._by_key.get(key)
         if pipe is None:
             return
@@ -141,11 +166,35 @@ class OutputPipes:
                 os.unlink(pipe.name, dir_fd=worker.logs)
         self.finish(key)
 
+    def starts_for(self, request: PackedStartRequest) -> CommandStarts | None:
+        """What starts this command without a fork, if a fork has executed its program, which has ended well.
+
+        So a program that cannot be executed at all holds up no more than its own process. The launcher waits
+        for one that could be, and now takes long.
+        """
+        if request[COMMAND] is None or request[COMMAND][0] not in self._programs:
+            return None
+        if self._starts is None and self._may_have_starts:
+            try:
+                # A job of one command does not need it.
+                worker.import_standard("mprun.launcher.command_starts")
+                from mprun.launcher.command_starts import CommandStarts
+
+                self._starts = CommandStarts(self._report_peak)
+            except (OSError, ImportError) as error:
+                # A descriptor may be free again soon.
+                self._may_have_starts = error.errno in RETRIED_ERRORS if isinstance(error, OSError) else False
+        return self._starts if self._starts is not None and self._starts.takes(request) else None
+
     # ---- while it runs
 
     def handle_output(self, descriptor: int, event: int) -> bool:
         """Drain a pipe that has something to read or has ended, now or after a rest; False if it is none."""
         if descriptor not in self.watched:
+            if descriptor == self.keeper.fileno():
+                self.keeper.tell()
+                self._wait_for_keeper()
+                return True
             return self._handle_drainer_exit(descriptor)
         pipe = self.watched[descriptor]
         if event == EPOLLHUP:
@@ -199,8 +248,8 @@ class OutputPipes:
         """Replace the log if a process that may write to it reads it."""
         pipe.next_look = 2 * pipe.moved
         everyone = pipe.moved >= MIN_LOOK_AT_ALL_BYTES
-        path = f"{procfs.open_path(worker.logs)}/{pipe.name}"
-        if any(procfs.tree_has_open(pid, path) for pid in self._leaders(None if everyone else pipe.key)):
+        path = f"{open_files.open_path(worker.logs)}/{pipe.name}"
+        if any(open_files.tree_has_open(pid, path) for pid in self._leaders(None if everyone else pipe.key)):
             pipe.replace_log([each for each in self.watched.values() if each.name == pipe.name])
 
     # ---- a flood
@@ -258,8 +307,13 @@ class OutputPipes:
 
     # ---- its end
 
-    def finish(self, key: AttemptKey) -> str:
-        """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or ""."""
+    def finish(self, key: AttemptKey, program: str | None = None, code: int | None = None) -> str:
+        """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or "".
+
+        `program` is the first word of its command, if it has one, and `code` how that ended.
+        """
+        if code == 0 and program is not None:
+            self._programs.add(program)
         error = ""
         for pipes in (self._captured, self._by_key):
             if key not in pipes:
@@ -284,6 +338,7 @@ class OutputPipes:
 
     def _retire(self, pipe: OutputPipe) -> None:
         self.keeper.drop(pipe.slot)
+        self._wait_for_keeper()
         self._free_slots.append(pipe.slot)
         # The keeper may have it open still, which epoll would report.
         self._epoll.unregister(pipe.read_end)

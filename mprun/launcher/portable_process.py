@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from mprun.launcher import environment, worker
+from mprun.launcher.channel import CAPTURE, ENV, LOG, STACKS
 from mprun.launcher.own_files import open_own
 from mprun.linux import prctl
 
@@ -33,7 +34,8 @@ class Process(worker.Process):
 
     def run(self) -> None:
         """Bind the process to its parent and its log, then call the target or become the command."""
-        key, name, _, _, _, target, _, _, _, _, log, _, env, _, stacks, _, _, _, parent, output = self.request
+        key, name, _, _, _, target, *_, parent, output = self.request
+        log, env, stacks, capture = (self.request[place] for place in (LOG, ENV, STACKS, CAPTURE))
         os.setsid()
         prctl.die_with_parent(parent)
         worker.own_descendants()
@@ -65,6 +67,8 @@ class Process(worker.Process):
         finally:
             # multiprocessing flushes Python's streams, and leaves C's buffers as they are.
             worker.flush_c_output()
+            if capture and target is not None:
+                self._report("write_modules")
             if self.method == "forkserver":
                 # The fork server, which waits for this process, does not report what it used.
                 self._report("write_usage", self._threads)

@@ -186,6 +186,14 @@ def write_usage(files: Files, number: int) -> None:
     _write(files, "usage", used)
 
 
+def write_modules(files: Files) -> None:
+    """Write which files this process has imported that are not part of Python, by the modules' names."""
+    from mprun.launcher.module_files import imported_modules, signatures
+
+    modules = imported_modules()
+    _write(files, "modules", {"modules": modules, "files": signatures(modules)})
+
+
 # Characters of the error file, which the engine reads in one turn of its loop; the log has all of them.
 _MAX_MESSAGE = 8 * 1024
 _MAX_TRACEBACK = 128 * 1024

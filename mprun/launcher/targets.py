@@ -164,23 +164,14 @@ def find_module(module: str) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise _import_failed(module, error) from None
-        raise _no_module(module, error.name) from None
+        job_paths = sys.path[:_JOB_PATHS]
+        with without_job_path():
+            from mprun.launcher.missing_module import missing_module
+
+            message, where, word, candidates = missing_module(error.name, job_paths)
+        raise TargetError(message, where, word, candidates) from None
     except BaseException as error:
         raise _import_failed(module, error) from None
-
-
-def _no_module(module: str, missing: str) -> TargetError:
-    parent, _, name = missing.rpartition(".")
-    places = sys.path if not parent else getattr(sys.modules.get(parent), "__path__", None)
-    if places is None:
-        return TargetError(f"module `{missing}` not found: `{parent}` is a module, not a package")
-    candidates = _modules_in(list(places)[:_JOB_PATHS] if not parent else list(places))
-    searched = (
-        ""
-        if parent
-        else f" (searched {', '.join(list(places)[:_JOB_PATHS])}; add directories with `pythonpath`)"
-    )
-    return TargetError(f"module `{missing}` not found{searched}", ("target", "module"), name, candidates)
 
 
 # How many entries at the head of sys.path belong to the job; the launcher sets it.
@@ -214,13 +205,6 @@ def without_job_path() -> Iterator[None]:
     finally:
         sys.path[:] = before
         set_lazy_filter(is_lazy)
-
-
-def _modules_in(directories: list[str]) -> tuple[str, ...]:
-    with without_job_path():
-        import pkgutil
-
-    return tuple(module.name for module in pkgutil.iter_modules(directories))
 
 
 # Where mprun itself is found, which may be the working directory.

@@ -1,4 +1,4 @@
-"""Signals the process trees of running tasks: asks them to end, kills, stops and resumes them."""
+"""Signals the process trees of running tasks: asks them to end, kills and resumes them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from mprun.linux.run_tags import task_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 # For how long the launcher kills trees again and again, in seconds; what is left then is killed as orphans.
 KILL_SECONDS = 0.5
-# For how long the launcher waits until all processes are stopped, in seconds: a busy machine takes a while.
-STOP_SECONDS = 1.5
 # How long a tracer may take to let a killed process go, and the pause between two looks, in seconds.
 TRACER_SECONDS = 0.5
 POLL_SECONDS = 0.002
@@ -105,7 +103,7 @@ def _signal_members(leaders: dict[int, int], number: int, sent: set[int], adopte
     """Signal all members of the trees that are not in `sent`, and add them to it."""
 
     def find() -> dict[int, procfs.Stat]:
-        found = {pid: stat for pid, stat in _trees(leaders, adopted).items() if pid not in sent}
+        found = {pid: stat for pid, stat in trees_of(leaders, adopted).items() if pid not in sent}
         if number != signal.SIGKILL:
             return found
         # It ends once the rest of its tree has.
@@ -120,35 +118,8 @@ def _signal_members(leaders: dict[int, int], number: int, sent: set[int], adopte
     kill_until_none_left(find, signal_found, timeout=KILL_SECONDS)
 
 
-def stop_trees(leaders: dict[int, int], find_adopted: Callable[[], Iterable[int]]) -> None:
-    """Stop (SIGSTOP) everything that `kill_trees` would kill; returns once all of it is stopped.
-
-    `find_adopted` returns the orphans that are theirs, too, although they may have no tag.
-    A process in the middle of a system call that cannot be interrupted stops soon, unless it waits for a
-    device, or after vfork(2) for its child, which is stopped.
-    """
-    sent: set[int] = set()
-
-    def running() -> dict[int, procfs.Stat]:
-        found = _trees(leaders, find_adopted())
-        parents = {stat.ppid for stat in found.values() if stat.state == "T"}
-        return {
-            pid: stat
-            for pid, stat in found.items()
-            if stat.state not in "TtZX" and not (stat.state == "D" and pid in sent and pid in parents)
-        }
-
-    def stop(found: dict[int, procfs.Stat]) -> None:
-        sent.update(found)
-        for pid, stat in found.items():
-            pidfd_signals.kill(pid, stat.start_ticks, signal.SIGSTOP)
-
-    # The list of processes is not read in one instant: a child that its parent forked meanwhile may
-    # be missing from one look, but not from the next.
-    kill_until_none_left(lambda: running() or running(), stop, timeout=STOP_SECONDS)
-
-
-def _trees(leaders: dict[int, int], adopted: Iterable[int]) -> dict[int, procfs.Stat]:
+def trees_of(leaders: dict[int, int], adopted: Iterable[int]) -> dict[int, procfs.Stat]:
+    """The processes of these trees, by pid; the arguments are those of `signal_trees`."""
     everyone = procfs.processes()
     # Checked after the look: a leader that is unreaped now was unreaped then. Under forkserver
     # another process reaps it.

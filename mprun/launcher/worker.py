@@ -40,7 +40,7 @@ SIGKILL = 9
 # task's process: so the launcher knows whose the orphans are that come to it. Above them is a number of the
 # run: so the next start knows what a killed run has left. See `mprun.linux.run_tags`.
 RLIMIT_RTTIME = 15
-TAG, PID_BITS = 1 << 62, 22
+TAG, PID_BITS = 1 << 62, 23
 _UNLIMITED, _byte_order = b"\xff" * 8, sys.byteorder
 _is_64_bit_linux = sys.platform == "linux" and sys.maxsize > 2**32
 # The positions of these fields in PROCESS_REQUEST; a test compares them with those of the channel.
@@ -58,6 +58,8 @@ OUR_VARIABLES = frozenset({"MPRUN_RUN_ID", "MPRUN_TASK", "MPRUN_ATTEMPT"})
 # The files in memory into which a task writes the stacks of its threads: one of its own, because it may have
 # to tell why it is ended; and the one that forks share, which costs them nothing: they are asked one by one.
 STACKS_NAME, SHARED_STACKS_NAME = "mprun-stacks", "mprun-shared-stacks"
+# The stacks are complete once they have not grown for so long, in seconds.
+SETTLE_SECONDS = 0.005
 # memfd_create(2), from <linux/memfd.h>.
 MFD_CLOEXEC = 1
 # unshare(2), from <linux/sched.h>.
@@ -406,7 +408,7 @@ class Process(multiprocessing.Process):
         given = self.request
         # fmt: off
         (key, name, position, daemon, start_method, target, _, _, _, _,
-         log, _, env, _, stacks, _, _, _, parent, _) = given
+         log, _, env, _, stacks, _, capture, _, parent, _) = given
         # fmt: on
         code, own = 0, getpid()
         try:
@@ -488,6 +490,9 @@ class Process(multiprocessing.Process):
             _flush()
             # The process may end by os._exit, which does not flush C's buffers.
             call_function(_fflush, (None,))
+        if capture and target is not None:
+            # Last of all: threads and exit handlers import, too.
+            self._report("write_modules")
         if start_method == "forkserver":
             # The launcher does not reap it, so it reports itself what it has used.
             self._report("write_usage", self._threads)
@@ -508,7 +513,7 @@ class Process(multiprocessing.Process):
         os.environb.update({b"MPRUN_TASK": b"", b"MPRUN_ATTEMPT": b""})
         # The launcher exits without running exit handlers.
         _clear()
-        _thread_count()
+        thread_count()
         _flush()
 
     def _enter(self, parent_sentinel: int | None) -> None:
@@ -555,7 +560,7 @@ class Process(multiprocessing.Process):
             self._report_error(error)
             raise SystemExit(1) from None
         finally:
-            self._threads = _thread_count()
+            self._threads = thread_count()
             if self._threads > 1 and start_method != "forkserver":
                 self._report("write_threads", self._threads)
         if result is not None and (unfinished := self._report("write_result", result, what="the result")):
@@ -726,7 +731,7 @@ def end_fork(raised: BaseException | None) -> NoReturn:
         os._exit(code & 0xFF if isinstance(code, int) else 0)
 
 
-def _thread_count() -> int:
+def thread_count() -> int:
     """How many threads this process has, including those that Python does not know."""
     # unshare(2): EINVAL if there are others, else it does nothing, in a twentieth of the time.
     if _unshare and call_function(_unshare, (CLONE_THREAD,)) == 0:

@@ -41,7 +41,8 @@ class OutOfMemoryKills:
                 self._directories.append(directory)
                 directory = os.path.dirname(directory)
             break
-        # How many were killed, when it was last looked.
+        # What the file said when it was last looked, and how many were killed by then.
+        self._text, self.count = b"", 0
         self.count = self._read()
         self._unexplained, self._seen_at = 0, 0.0
 
@@ -76,9 +77,13 @@ class OutOfMemoryKills:
         if self._file < 0:
             return 0
         try:
-            words = os.pread(self._file, 4096, 0).split()
+            text = os.pread(self._file, 4096, 0)
         except OSError:
             return 0
+        if text == self._text:
+            # It is looked at twice for each task, and hardly ever changes.
+            return self.count
+        self._text, words = text, text.split()
         counts = dict(zip(words[::2], words[1::2], strict=False))
         return int(counts.get(b"oom_kill", 0))
 

@@ -1,11 +1,13 @@
-"""Finds the processes that have a file or a pipe open for writing, from /proc/PID/fd (proc(5)).
+"""Finds the processes that have a file or a pipe open, from /proc/PID/fd (proc(5)).
 
-A process that only reads is not found: a pager or `tail -f` may have any file open.
+For most questions a process counts only if it writes: a pager or `tail -f` may have any file open.
 """
 
 from __future__ import annotations
 
 import os
+
+from mprun.linux.procfs import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +53,28 @@ def writes_run_elsewhere(pid: int, directory: str, files: Collection[FileId]) ->
 def writes_pipe(pid: int, pipes: Collection[str]) -> bool:
     """Whether a process has the write end of one of these pipes; `pipes` as `pipe_name` returns them."""
     return any(target in pipes and _is_writable(path) for path, target in _descriptors(pid))
+
+
+def tree_has_open(leader: int, path: str) -> bool:
+    """Whether a process or one of its descendants has this file open, as far as that can be seen.
+
+    `path` is absolute and contains no link.
+    """
+    unvisited = [leader]
+    while unvisited:
+        pid = unvisited.pop()
+        if any(target == path for _, target in _descriptors(pid)):
+            return True
+        unvisited += children(pid)
+    return False
+
+
+def open_path(descriptor: int) -> str:
+    """The path, without links, at which a file of this process is now; empty if it cannot be known."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
 
 
 def pipe_name(descriptor: int) -> str:

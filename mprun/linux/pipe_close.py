@@ -22,6 +22,16 @@ def kill_when_closed(descriptor: int, pid: int) -> None:
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
-        fcntl.fcntl(descriptor, fcntl.F_SETOWN, pid)
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
+        aim(descriptor, pid)
+        arm(descriptor)
+
+
+def arm(descriptor: int) -> None:
+    """The same in two parts, for one process after the other: what is done once. Raises OSError."""
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def aim(descriptor: int, pid: int) -> None:
+    """And for each of them, from now on in place of the one before. Raises OSError."""
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, pid)

@@ -13,9 +13,11 @@ from mprun.linux.wait4 import soft_limit
 # The same as in `mprun.launcher.worker`, which imports nothing.
 RLIMIT_RTTIME = 15
 TAG = 1 << 62
-PID_BITS = 22
-_RUN_BITS = 40
+PID_BITS = 23
+_RUN_BITS = 39
 _PID_MASK = (1 << PID_BITS) - 1
+# In the launcher: pids that were not known at the start, by what is in the tag (`starting_tags`).
+stand_ins: dict[int, int] = {}
 
 
 def tag_of(identity: str) -> int:
@@ -36,7 +38,8 @@ def run_of(pid: int) -> int:
 
 def task_of(pid: int) -> int:
     """The pid of the task's process from which a process descends; 0 if it has no tag."""
-    return _limit(pid) & _PID_MASK
+    number = _limit(pid) & _PID_MASK
+    return stand_ins.get(number, number)
 
 
 def _limit(pid: int) -> int:

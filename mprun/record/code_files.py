@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mprun.diagnostics import quote
 from mprun.frozen import Frozen
 from mprun.record.distributions import InstalledOn
-from mprun.record.file_hashes import Unusable, look, signature
+from mprun.record.file_hashes import TICK_NS, Unusable, look, signature
 from mprun.record.source_code import read_code
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ _STANDARD = f"{os.path.dirname(os.__file__)}/"
 _INSTALLED = re.compile("/(?:site|dist)-packages/")
 # What imports the job.
 _NOT_OF_THE_JOB = frozenset({"mprun", "__main__", "__mp_main__"})
-# A change is seen in the times of a directory only after this time, in nanoseconds.
-_TICK_NS = 20_000_000
+# What Python imports at its start, if it is there: it may change what all code finds.
+CUSTOM = ("sitecustomize", "usercustomize")
 
 
 class Code(Frozen):
@@ -74,40 +74,82 @@ class ImportedCode:
     """The code of a job whose modules have been imported.
 
     `modules` has the file of each module that is not part of Python, None for one without a file, and
-    `path` is where others would be found. Whatever changes meanwhile is seen.
+    `path` is where others would be found. Of `at_start`, which Python had imported before, installed modules
+    are of no task. Whatever changes meanwhile is seen.
     """
 
-    def __init__(self, modules: Mapping[str, str | None], path: Sequence[str]) -> None:
+    def __init__(
+        self, modules: Mapping[str, str | None], path: Sequence[str], at_start: Iterable[str] = ()
+    ) -> None:
+        self._at_start = frozenset(at_start)
         self._modules = {
             name: file for name, file in modules.items() if name.partition(".")[0] not in _NOT_OF_THE_JOB
         }
         self._path = tuple(path)
         self._sources: dict[str, Source] = {}
         self._installed = InstalledOn()
-        self._code: dict[tuple[str, ...], tuple[Code, dict[str, Signature | None]]] = {}
+        self._code: dict[tuple[bool | str | None, ...], tuple[Code, dict[str, Signature | None]]] = {}
 
-    def of(self, targets: Sequence[str]) -> Code:
+    def of_task(self, modules: Mapping[str, str | None], *, is_fresh: bool) -> dict[str, str | None]:
+        """Those of a process's modules that its task has imported. Raises Unusable.
+
+        A process that `is_fresh` began without any; others began with those of the job, and only more than
+        these are known to be of the task.
+        """
+        found: dict[str, str | None] = {}
+        for name, file in modules.items():
+            if name.partition(".")[0] in _NOT_OF_THE_JOB:
+                continue
+            if name in self._modules and self._modules[name] != file:
+                raise Unusable(f"module {quote(name)} was imported once more, from another file")
+            if name not in self._modules or (is_fresh and not self._is_of_python(name, file)):
+                found[name] = file
+        return found
+
+    def _is_of_python(self, name: str, file: str | None) -> bool:
+        """Whether what is installed imports this module into each Python."""
+        return name in self._at_start and file is not None and _INSTALLED.search(file) is not None
+
+    def of(
+        self, targets: Sequence[str], also: Mapping[str, str | None] | None = None, *, is_fresh: bool = False
+    ) -> Code:
         """The code that runs now if these targets, or modules, are imported and called.
 
-        Raises Unusable, also if that cannot be known.
+        `also` has other modules that are imported, with their files. Unless the process `is_fresh`, an
+        installed package may call all that the job has imported. Raises Unusable, also if that cannot be
+        known.
         """
-        key = tuple(targets)
+        others = also or {}
+        key = (is_fresh, *targets, *others, *others.values())
         known = self._code.get(key)
         if known is not None and all(look(path) == found for path, found in known[1].items()):
             return known[0]
         self._code.pop(key, None)
         importlib.invalidate_caches()
-        search = _Search(self._modules, self._path, self._source, self._installed.on(self._path))
-        code = search.collect(key)
+        search = _Search(
+            {**others, **self._modules}, self._path, self._source, self._installed.on(self._path)
+        )
+        imported = [name for name, file in self._modules.items() if not self._is_of_python(name, file)]
+        custom = [name for name in CUSTOM if name in imported] if targets else []
+        code = search.collect([*targets, *others, *custom], imported, is_fresh=is_fresh)
         if not search.may_have_missed():
             self._code[key] = code, search.seen
         return code
+
+    def versions(self, distributions: Iterable[str]) -> dict[str, str]:
+        """What there is now of these distributions; one that is not installed is left out."""
+        return self._installed.on(self._path).versions(distributions)
 
     def _source(self, path: str) -> Source:
         known = self._sources.get(path)
         if known is None or signature(path) != known.signature:
             known = self._sources[path] = read_code(path)
         return known
+
+
+def custom_modules() -> dict[str, str | None]:
+    """What this process has imported at the start of Python, with its files."""
+    return {name: getattr(sys.modules[name], "__file__", None) for name in CUSTOM if name in sys.modules}
 
 
 class _Search:
@@ -134,18 +176,22 @@ class _Search:
     def may_have_missed(self) -> bool:
         """Whether something changed so shortly before that another change would not show."""
         newest = max((found[-1] for found in self.seen.values() if found is not None), default=0)
-        return newest > self._began - _TICK_NS
+        return newest > self._began - TICK_NS
 
     def _watch(self, path: str) -> None:
         if path not in self.seen:
             self.seen[path] = look(path)
 
-    def collect(self, targets: Sequence[str]) -> Code:
-        """All that is behind these targets. Raises Unusable."""
+    def collect(self, targets: Sequence[str], imported: Sequence[str], *, is_fresh: bool) -> Code:
+        """All that is behind these targets. Raises Unusable.
+
+        `imported` is what the job has imported: it counts if a string may name it.
+        """
         paths: dict[str, str] = {}
         sources: dict[str, Source] = {}
         others: set[str] = set()
         seen: set[str] = set()
+        has_any = sees_text = False
         pending = [name for target in targets for name in _names_of_target(target)]
         while pending:
             name = pending.pop()
@@ -162,6 +208,10 @@ class _Search:
             place = self._find(name)
             if place.kind not in ("standard", "absent"):
                 others.add(name.partition(".")[0])
+            if place.kind == "other" and not is_fresh and not has_any:
+                # An installed package may import by name, and find what the job has imported.
+                has_any = True
+                pending += imported
             if place.kind != "project":
                 continue
             self._watch(place.path)
@@ -169,13 +219,20 @@ class _Search:
             if source.unknown:
                 raise Unusable(f"what module {quote(name)} imports cannot be known: {source.unknown}")
             paths[name], sources[name] = place.path, source
+            sees_text |= source.sees_text
+            if source.by_name and not has_any:
+                # A string may name each of them.
+                has_any = True
+                pending += imported
             self._refuse_absent(name, place.path, source)
             pending += _absolute(name, place.path, source.names | source.maybe)
             pending += self._reachable(name, place.path, source)
         distributions = self._distributions.of(others)
         return Code(
             paths=dict(sorted(paths.items())),
-            digests={name: source.digest for name, source in sources.items()},
+            digests={
+                name: source.text_digest if sees_text else source.digest for name, source in sources.items()
+            },
             signatures={name: source.signature for name, source in sources.items()},
             absent=frozenset(
                 name for name in seen if self._found.get(name, _Place(kind="")).kind == "absent"
@@ -226,8 +283,7 @@ class _Search:
         if rest:
             around = self._find(name.rpartition(".")[0])
             if around.kind in ("standard", "other", "absent"):
-                # What a package of others has is compared as a whole.
-                return around
+                return self._below_others(name, around)
             where = around.folders
         elif name in sys.builtin_module_names:
             return _Place(kind="standard")
@@ -239,6 +295,14 @@ class _Search:
             # A finder of its own has found it.
             return self._place(name, known, (os.path.dirname(known),) if _is_package(known) else ())
         raise Unusable(f"module {quote(name)} is imported from {quote(known)}, and now found elsewhere")
+
+    def _below_others(self, name: str, around: _Place) -> _Place:
+        """What a package of others has is compared as a whole; a module of the project may be below it."""
+        known = self._modules.get(name)
+        # Some name a file that is not there.
+        if known is None or not os.path.isfile(known):
+            return around
+        return self._place(name, known, (os.path.dirname(known),) if _is_package(known) else ())
 
     def _find_in(self, name: str, where: tuple[str, ...]) -> _Place:
         tail = name.rpartition(".")[2]

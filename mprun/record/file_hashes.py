@@ -14,6 +14,9 @@ from mprun.record.file_patterns import find_matches
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+# The times of files are up to this far behind the clock of programs. A change that follows another one sooner
+# does not show. In nanoseconds.
+TICK_NS = 20_000_000
 # A task may have so many files; also directories are counted that are looked into.
 MAX_FILES = 100_000
 # No source file is longer.
@@ -30,9 +33,10 @@ class Unusable(Exception):
 
 
 class HashedFile(Frozen):
-    """The SHA-256 of a file, and its signature at that time."""
+    """The SHA-256 of a file, whether its owner may execute it, and its signature at that time."""
 
     digest: str
+    executable: bool
     signature: Signature
 
 
@@ -57,8 +61,8 @@ def hash_matches(patterns: Sequence[str], folder: str, key: str) -> dict[str, Ha
 
 
 def digests(files: Mapping[str, HashedFile]) -> dict[str, str]:
-    """The SHA-256 of each file."""
-    return {path: found.digest for path, found in files.items()}
+    """The SHA-256 of each file; one that may be executed is another than one that may not."""
+    return {path: f"{found.digest} x" if found.executable else found.digest for path, found in files.items()}
 
 
 def _files(pattern: str, folder: str, key: str) -> Iterator[str]:
@@ -86,9 +90,11 @@ def hash_file(path: str) -> HashedFile:
     digest = hashlib.sha256()
     for part in _read(path):
         digest.update(part)
-    if signature(path) != before:
+    found = _stat(path)
+    if _signature(found) != before:
         raise Unusable(_changed(path))
-    return HashedFile(digest=digest.hexdigest(), signature=before)
+    executable = bool(found.st_mode & stat.S_IXUSR)
+    return HashedFile(digest=digest.hexdigest(), executable=executable, signature=before)
 
 
 def read_source(path: str) -> tuple[bytes, Signature]:
@@ -104,8 +110,12 @@ def read_source(path: str) -> tuple[bytes, Signature]:
 
 def signature(path: str) -> Signature:
     """Device, inode, size, and the times of the last changes in nanoseconds. Raises Unusable."""
+    return _signature(_stat(path))
+
+
+def _stat(path: str) -> os.stat_result:
     try:
-        return _signature(os.stat(path))
+        return os.stat(path)
     except (OSError, ValueError) as error:
         raise Unusable(_unreadable(path, error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, BinaryIO
 
 from mprun.outcomes import Outcome
@@ -19,6 +20,7 @@ from mprun.record.line_scanner import (
     line_matcher,
     success_finder,
 )
+from mprun.record.second_reader import find_in, pieces_of
 from mprun.record.task_lines import add_line, event_of_line, lines_of_end, time_of_line
 from mprun.record.task_state import TaskState
 
@@ -54,8 +56,11 @@ class LargeRecord:
         add: Callable[[events.Event], None] | None = None,
         takes: Callable[[str], bool] = lambda task: False,
         joins: dict[str, str] | None = None,
+        *,
+        may_fork: bool = False,
     ) -> None:
         self._joins = joins
+        self._may_fork = may_fork
         self._state = state
         self._apply = apply
         self._max_line = max_line
@@ -77,21 +82,39 @@ class LargeRecord:
             for block in _blocks(file, self._max_line):
                 if not block.endswith(b"\n") or (len(block) == self._max_line and block.count(b"\n") == 1):
                     return block
+                if find is not None:
+                    self._take_block(block, find)
+                    continue
                 while find is None and block:
                     first, _, block = block.partition(b"\n")
                     if event := self._parse(first):
                         self.run = event.run
                         find = success_finder(self.run)
-                if find is None:
-                    continue
-                try:
-                    found = find(block.decode())
-                except UnicodeDecodeError:
-                    for line in block.split(b"\n")[:-1]:
-                        self._parse(line)
+                if find is not None:
+                    self._take_block(block, find)
+                    self._take_pieces(file, find)
+        return b""
+
+    def _take_block(self, block: bytes, find: Callable[[str], list[Found]]) -> None:
+        try:
+            found = find(block.decode())
+        except UnicodeDecodeError:
+            for line in block.split(b"\n")[:-1]:
+                self._parse(line)
+        else:
+            self.take(found)
+
+    def _take_pieces(self, file: BinaryIO, find: Callable[[str], list[Found]]) -> None:
+        """Take what follows as far as it is in pieces."""
+        pieces = pieces_of(file)
+        with closing(find_in(file, pieces, find, may_fork=self._may_fork)) as all_found:
+            for found in all_found:
+                if isinstance(found, bytes):
+                    self._take_block(found, find)
                 else:
                     self.take(found)
-        return b""
+        if pieces:
+            file.seek(pieces[-1][1])
 
     def parse(self, line: bytes) -> events.Event | None:
         """Take a line that was not recognised; its event."""

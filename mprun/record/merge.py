@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from mprun.errors import RecordError
@@ -13,27 +11,23 @@ from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.record import events, lock
 from mprun.record.event_reader import from_record
-from mprun.record.packed_details import pack_pairs, pack_values
+from mprun.record.merged_files import copy_files
+from mprun.record.merged_plan import in_order, plan_events
 from mprun.record.packed_path import packed_in, write_origin
 from mprun.record.reader import CorruptLine, read_lines
 from mprun.record.recorder import Recorder
 from mprun.record.recovery import infer_outcome
 from mprun.record.relocate import relocated
-from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, create_run, file_name
-from mprun.record.state_files import NotOurs
-from mprun.record.task_details import TaskDetails
+from mprun.record.state_dir import create_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mprun.record.shards import ShardRun
     from mprun.record.state_dir import RunDirectory
-    from mprun.record.state_files import Folder
 
 # How many events are written at a time.
 _BATCH = 1000
-# Directories of artifacts are copied so deep.
-_MAX_DEPTH = 50
 
 # What counts of a task that several shards ran: the first of these that one of them has.
 _RANKS = {
@@ -73,7 +67,7 @@ def merge(shards: Sequence[ShardRun], state_dir: str, problems: Sequence[str]) -
         finally:
             recorder.close()
         for number, shard in enumerate(shards):
-            _copy_files(shard, {name for name, end in with_end.items() if end.shard == number}, directory)
+            copy_files(shard, {name for name, end in with_end.items() if end.shard == number}, directory)
         if packed := next(filter(None, (packed_in(shard.directory) for shard in shards)), ""):
             write_origin(directory, packed)
     except OSError as error:
@@ -181,7 +175,7 @@ def _all_events(
     finished: events.RunFinished,
 ) -> Iterator[events.Event]:
     # The record of a single task may have no plan.
-    names = _in_order([shard.state.plan_names() or [*shard.state.tasks] for shard in shards])
+    names = in_order([shard.state.plan_names() or [*shard.state.tasks] for shard in shards])
     first = min(shards, key=lambda shard: shard.started.time).started
     hosts = dict.fromkeys(shard.started.host for shard in shards)
     options = {key: value for key, value in first.options.items() if key not in ("partition", "division")}
@@ -206,7 +200,7 @@ def _all_events(
         trace=None,
         shards=tuple(map(_facts, shards)),
     )
-    yield from _plans(shards, names, first.time, run)
+    yield from plan_events(shards, names, first.time, run)
     joined = 0
     sources = [_task_events(shard, number, ends) for number, shard in enumerate(shards)]
     of = sum(1 for end in ends.values() if _is_joined(shards[end.shard], end))
@@ -253,80 +247,6 @@ def _facts(shard: ShardRun) -> dict[str, Any]:
     }
 
 
-def _in_order(lists: Iterable[Sequence[str]]) -> list[str]:
-    """The names of all lists, once each, those of each list in its order.
-
-    The lists are parts of one list, so names after which nothing is known follow each other in turn.
-    """
-    afters: dict[str, set[str]] = {}
-    ranks: dict[str, tuple[int, int]] = {}
-    for number, names in enumerate(lists):
-        for place, name in enumerate(names):
-            ranks.setdefault(name, (place, number))
-            before = afters.setdefault(name, set())
-            if place:
-                before.add(names[place - 1])
-    left = {name: len(before) for name, before in afters.items()}
-    nexts: dict[str, list[str]] = {}
-    for name, before in afters.items():
-        for one in before:
-            nexts.setdefault(one, []).append(name)
-    ready = [(ranks[name], name) for name, count in left.items() if not count]
-    heapq.heapify(ready)
-    found: list[str] = []
-    while ready:
-        _, name = heapq.heappop(ready)
-        found.append(name)
-        for after in nexts.get(name, ()):
-            left[after] -= 1
-            if not left[after]:
-                heapq.heappush(ready, (ranks[after], after))
-    # Shards of different files may contradict each other.
-    return [*found, *(name for name in afters if left[name] > 0)]
-
-
-def _plans(shards: Sequence[ShardRun], names: list[str], time: str, run: str) -> Iterator[events.Event]:
-    """The plan, and what tasks were expanded to."""
-    parts: dict[str, list[str]] = {"": names}
-    for group in dict.fromkeys(group for shard in shards for group in shard.state.expansions()):
-        parts[group] = _in_order([shard.state.expansions().get(group, []) for shard in shards])
-    numbers: dict[str, int] = {}
-    for part in parts.values():
-        for name in part:
-            numbers.setdefault(name, len(numbers))
-    details = [shard.details for shard in shards]
-    owners = {name: one for one in reversed(details) for name in one.numbers}
-    first = 0
-    for group, part in parts.items():
-        needs = [_needs(name, owners[name], numbers) if name in owners else () for name in part]
-        yield events.TasksPlanned(
-            time=time,
-            run=run,
-            group=group,
-            tasks=tuple(part),
-            items={
-                name: shard.state.items[name]
-                for shard in shards
-                for name in part
-                if name in shard.state.items
-            },
-            needs=tuple(needs) if any(needs) else (),
-            resources=pack_values(first, [_values(name, owners, TaskDetails.tokens) for name in part]),
-            env=pack_values(first, [_values(name, owners, TaskDetails.variables) for name in part]),
-        )
-        first += len(part)
-
-
-def _values(name: str, owners: Mapping[str, TaskDetails], read: Callable[[TaskDetails, int], Any]) -> Any:
-    return read(owners[name], owners[name].numbers[name]) if name in owners else ()
-
-
-def _needs(name: str, owner: TaskDetails, numbers: Mapping[str, int]) -> tuple[Any, ...]:
-    pairs = owner.own_needs(owner.numbers[name])
-    named = ((owner.names[number], condition) for number, condition in pairs)
-    return pack_pairs(sorted((numbers[need], condition) for need, condition in named if need in numbers))
-
-
 def _task_events(shard: ShardRun, number: int, ends: Mapping[str, _End]) -> Iterator[events.Event]:
     """The events of the tasks that count in this shard, in order."""
     own = {name for name, end in ends.items() if end.shard == number}
@@ -348,65 +268,3 @@ def _task_events(shard: ShardRun, number: int, ends: Mapping[str, _End]) -> Iter
     for name in own:
         if shard.state.tasks[name].finished is None:
             yield ends[name].finished.replace(time=max(last, ends[name].finished.time))
-
-
-# ---- the files
-
-
-def _copy_files(shard: ShardRun, names: set[str], into: RunDirectory) -> None:
-    """Give the merged run the logs, results and artifacts of the tasks that count in this shard."""
-    old = shard.directory
-    wanted: set[str] = set()
-    for name in names:
-        task = shard.state.tasks[name]
-        attempts = {one.started.attempt for one in task.attempts}
-        last = task.finished.attempts if task.finished is not None else len(attempts) + 1
-        wanted.update(f"{file_name(name)}.{attempt}" for attempt in (*attempts, last))
-    for source, target in ((old.logs, into.logs), (old.results, into.results)):
-        for entry in _names(source):
-            if any(entry[:place] in wanted for place in _dots(entry)):
-                _give(source, entry, target)
-    if text := old.read_main_log():
-        log = into.logs.open(MAIN_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        head = f"== {shard.where}\n".encode("utf-8", "backslashreplace")
-        os.write(log, head + text.removesuffix(b"\n") + b"\n")
-        os.close(log)
-    kept = old.folder.folder(ARTIFACTS)
-    files = {file_name(name) for name in names}
-    for entry in _names(kept):
-        if entry in files and stat.S_ISDIR(kept.stat(entry).st_mode):
-            _copy_tree(kept.folder(entry), into.folder.make(ARTIFACTS).make(entry), _MAX_DEPTH)
-
-
-def _names(folder: Folder) -> list[str]:
-    try:
-        return folder.names()
-    except OSError:
-        return []
-
-
-def _dots(name: str) -> Iterator[int]:
-    place = name.find(".")
-    while place >= 0:
-        yield place
-        place = name.find(".", place + 1)
-
-
-def _give(source: Folder, entry: str, target: Folder) -> None:
-    """Give a file to another directory, not what a link leads to."""
-    # What is not a file of ours is left out: it would not be read in the shard either.
-    with contextlib.suppress(NotOurs, FileNotFoundError, FileExistsError):
-        source.file(entry).give_to(target)
-
-
-def _copy_tree(source: Folder, target: Folder, depth: int) -> None:
-    """Copy the files in a directory of artifacts, and those below it; links and the like are left out."""
-    for entry in _names(source) if depth else ():
-        mode = source.stat(entry).st_mode
-        if stat.S_ISDIR(mode):
-            below, copy = source.folder(entry), target.make(entry)
-            _copy_tree(below, copy, depth - 1)
-            below.close()
-            copy.close()
-        elif stat.S_ISREG(mode):
-            _give(source, entry, target)

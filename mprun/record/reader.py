@@ -77,11 +77,13 @@ def read_state(
     directory: RunDirectory,
     also: Callable[[events.Event], None] | None = None,
     joins: dict[str, str] | None = None,
+    *,
+    may_fork: bool = False,
 ) -> tuple[RunState, list[str]]:
     """The state of a run by its record, and what is corrupt in the record.
 
     `also` gets each event that is not about a task, and perhaps others. The time at which a task was joined
-    is added to `joins`, by its name.
+    is added to `joins`, by its name. A process that `may_fork` has a second one help with a large record.
 
     Raises UnreadableRecord if there is no record, or a newer mprun wrote it.
     """
@@ -91,7 +93,9 @@ def read_state(
         if os.fstat(file.fileno()).st_size >= _MIN_LARGE:
             from mprun.record.large_record import LargeRecord
 
-            LargeRecord(state, _applier(state, damage), MAX_LINE, also, joins=joins).read_all(file)
+            LargeRecord(
+                state, _applier(state, damage), MAX_LINE, also, joins=joins, may_fork=may_fork
+            ).read_all(file)
             return state, damage
         for number, data in enumerate(_lines(file), start=1):
             event = apply_line(state, parse_line(data, number), damage)

@@ -23,6 +23,8 @@ from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
+from mprun.scheduling.instructions import RECIPE_TIMEOUT, TIMEOUT
+from mprun.scheduling.retry import RECIPE, RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -198,12 +200,15 @@ def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, i
     if not attempts:
         return Outcome.CANCELLED, NEVER_STARTED, 0
     last = task.attempts[-1]
-    if last.exited is None or last.retrying is None or last.retrying.reason != "retry":
+    if last.exited is None or last.retrying is None or last.retrying.reason not in (RETRY, RECIPE):
         # If the engine had not judged the exit yet, the outcome is as unknown as without one.
         return Outcome.UNKNOWN, EXIT_UNKNOWN, attempts
-    timed_out = last.stopping is not None and last.stopping.reason == "timeout"
+    timed_out = last.stopping is not None and last.stopping.reason in (TIMEOUT, RECIPE_TIMEOUT)
     exit_text = format_exit(last.exited.exit_code, last.exited.signal, last.exited.core_dumped)
     outcome = Outcome.TIMED_OUT if timed_out else Outcome.FAILED
+    if last.retrying.reason == RECIPE:
+        # It has not failed: all of its recipe was to run again.
+        outcome = Outcome.STOPPED
     return outcome, f"{exit_text}, and {MPRUN_KILLED} before the next attempt", attempts
 
 

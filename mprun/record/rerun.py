@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.diagnostics import quote
 from mprun.jobfile.model import PASSED, SiblingDependency
 from mprun.jobfile.names import NameIndex, compile_glob
-from mprun.jobfile.task_builder import result_references
+from mprun.jobfile.result_dependencies import result_references
+from mprun.outcomes import Outcome
 from mprun.record import results
+from mprun.scheduling.plan import Reused
 from mprun.scheduling.selection import pattern_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mprun.record.resume import EarlierRun
-    from mprun.scheduling.plan import Plan, Reused
+    from mprun.scheduling.plan import Plan
 
 
 def choose_reused(plan: Plan, earlier: EarlierRun, rerun: Sequence[str] = ()) -> dict[str, Reused]:
@@ -22,14 +25,19 @@ def choose_reused(plan: Plan, earlier: EarlierRun, rerun: Sequence[str] = ()) ->
 
     `rerun` are names and patterns: the tasks that match, and all that depend on them, run again. So do
     the tasks that had null for the result of a task that failed, because that runs again, and tasks
-    whose result is not JSON, if one that runs refers to it.
+    whose result is not JSON, if one that runs refers to it. Of a recipe that is taken as one, all tasks run
+    again or none; none if the exit status of one is unknown.
     """
     chooser = _Chooser(plan, earlier)
+    chooser.keep_unknown_recipes()
     for pattern in rerun:
         chooser.add(pattern)
     chooser.add_dependents_of_failures()
     chooser.add_dependents()
     chooser.add_needed_results()
+    while chooser.add_recipes():
+        chooser.add_dependents()
+        chooser.add_needed_results()
     return chooser.reused
 
 
@@ -58,12 +66,47 @@ class _Chooser:
                 self._instances.setdefault(group, []).append(name)
         # The tasks whose results a task refers to, by its number.
         self._referred: dict[int, set[int]] = {}
-        # The tasks whose dependents run again, too.
+        # The tasks whose dependents run again, too, and those whose dependents are known to do so.
         self._changed: set[int] = set()
+        self._followed: set[int] = set()
+        # The tasks, daemons aside, of each recipe that is taken as one.
+        self._recipes: dict[str, list[int]] = {}
+        for number, planned in enumerate(plan.tasks):
+            whole = planned.task.whole
+            if whole is not None and not planned.task.daemon and not planned.skipped:
+                self._recipes.setdefault(whole.name, []).append(number)
 
     def names(self) -> set[str]:
         """Every name of a task of the plan, of an instance and of a group."""
         return {*self._index.all(), *(name for names in self._instances.values() for name in names)}
+
+    def keep_unknown_recipes(self) -> None:
+        """Let nothing run of a recipe that is taken as one, if the exit status of a task of it is unknown."""
+        for recipe, numbers in self._recipes.items():
+            names = [self._plan.tasks[number].name for number in numbers]
+            known = [self.reused[name] for name in names if name in self.reused]
+            if not any(one.outcome == Outcome.UNKNOWN for one in known):
+                continue
+            reason = f"a task of {quote(recipe)} has an unknown exit status; `--rerun-unknown` runs it again"
+            unknown = Reused(outcome=Outcome.UNKNOWN, attempts=0, reason=reason)
+            for name in names:
+                self.reused.setdefault(name, unknown)
+
+    def add_recipes(self) -> bool:
+        """Run all of each recipe again that is taken as one, if a task of it runs; whether there is one."""
+        found = False
+        for recipe in [recipe for recipe, numbers in self._recipes.items() if any(map(self._runs, numbers))]:
+            numbers = self._recipes.pop(recipe)
+            found = True
+            for number in numbers:
+                self._drop(number)
+            self._changed.update(numbers)
+        return found
+
+    def _runs(self, number: int) -> bool:
+        """Whether a task runs; not if it was skipped, and still is if what it depends on is the same."""
+        name = self._plan.tasks[number].name
+        return name not in self.reused and (name not in self._earlier.skipped or number in self._changed)
 
     def add(self, pattern: str) -> bool:
         """Run the tasks that match a pattern again, and what depends on them; whether there are any."""
@@ -122,13 +165,14 @@ class _Chooser:
 
     def add_dependents(self) -> None:
         """Run the dependents of what changes again, and theirs."""
-        pending = list(self._changed)
+        pending = list(self._changed - self._followed)
         while pending:
             for after, _ in self._plan.tasks[pending.pop()].needed_by:
                 if after not in self._changed:
                     self._changed.add(after)
                     self._drop(after)
                     pending.append(after)
+        self._followed |= self._changed
 
     def add_needed_results(self) -> None:
         """Run the tasks again whose result cannot be passed on to a task that runs."""

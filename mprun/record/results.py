@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact_beginning
+from mprun.errors import RecordError
 from mprun.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from mprun.record.state_dir import RunDirectory
     from mprun.record.state_files import StateFile
 
 JSON, REPR, PROBLEM, ERROR, USAGE = ".json", ".repr", ".problem.json", ".error.json", ".usage.json"
+# The modules that a process had imported at its end.
+MODULES = ".modules.json"
 # A result has one of these.
 RESULT_SUFFIXES = (JSON, REPR)
 # What belongs to a result: also why it is not JSON.
@@ -239,3 +244,21 @@ def read_object(files: StateFile, suffix: str) -> dict[str, Any] | None:
 
 def _read(files: StateFile, suffix: str, limit: int) -> bytes | None:
     return files.with_suffix(suffix).read(limit)
+
+
+def adopt(old: RunDirectory, new: RunDirectory, attempts: Mapping[str, int]) -> None:
+    """Give a run the result files of tasks of an earlier one, each of the attempt that succeeded.
+
+    Raises RecordError if they cannot be written.
+    """
+    try:
+        for name, attempt in attempts.items():
+            source = old.result_files(name, attempt)
+            for suffix in ADOPTED_SUFFIXES:
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    source.with_suffix(suffix).give_to(new.results)
+                    if suffix == JSON:
+                        # Most results are; there is neither a repr nor a reason.
+                        break
+    except OSError as error:
+        raise RecordError(f"the results of run {old.run_id} cannot be reused: {error.strerror}") from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import quote
-from mprun.errors import RecordError, UsageError
+from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.jobfile.model import STANDARD_INPUT_PATH
 from mprun.jobfile.syntax.document import MAX_BYTES, sha256
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 class EarlierRun(Frozen):
     """A run that is resumed: its job, and by task name the outcomes that are reused.
 
+    `skipped` are the names of those that were skipped.
+
     `lineage` is this run, the run that it resumed, and so on, newest first; `known_tasks` are the names
     of the tasks whose outcome one of them has recorded, `failed` those that failed, timed out or were
     stopped. `cwd` is the directory in which the run ran, None if its record does not say. A run that
@@ -49,6 +50,7 @@ class EarlierRun(Frozen):
     lineage: tuple[RunDirectory, ...]
     known_tasks: frozenset[str]
     failed: frozenset[str]
+    skipped: frozenset[str] = frozenset()
     is_from_elsewhere: bool = False
 
 
@@ -72,6 +74,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
     reused: dict[str, Reused] = {}
     known_tasks: set[str] = set()
     failed: set[str] = set()
+    skipped: set[str] = set()
     lineage = list(read_lineage(directory, state))
     for earlier, earlier_state in lineage:
         for name, task in earlier_state.tasks.items():
@@ -80,6 +83,8 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
             known_tasks.add(name)
             if last.outcome in (*FAILURES, Outcome.STOPPED):
                 failed.add(name)
+            elif last.outcome == Outcome.SKIPPED:
+                skipped.add(name)
             if _is_reused(directory, task, last, rerun_unknown):
                 reused[name] = last
     return EarlierRun(
@@ -92,6 +97,7 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
         lineage=tuple(earlier for earlier, _ in lineage),
         known_tasks=frozenset(known_tasks),
         failed=frozenset(failed),
+        skipped=frozenset(skipped),
         is_from_elsewhere=ran_elsewhere(directory, started),
     )
 
@@ -240,21 +246,3 @@ def refusals(earlier: EarlierRun, changes: FileChanges, *, allow_changed: bool) 
 
 def _names(paths: Sequence[str]) -> str:
     return ", ".join(map(quote, paths))
-
-
-def adopt_results(old: RunDirectory, new: RunDirectory, reused: Mapping[str, Reused]) -> None:
-    """Give a run the result files of the tasks that it reuses.
-
-    Raises RecordError if they cannot be written.
-    """
-    try:
-        for name, last in reused.items():
-            source = old.result_files(name, last.attempts)
-            for suffix in results.ADOPTED_SUFFIXES:
-                with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    source.with_suffix(suffix).give_to(new.results)
-                    if suffix == results.JSON:
-                        # Most results are; there is neither a repr nor a reason.
-                        break
-    except OSError as error:
-        raise RecordError(f"the results of run {old.run_id} cannot be reused: {error.strerror}") from None

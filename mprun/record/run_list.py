@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import quote
 from mprun.errors import UsageError
+from mprun.record.commands import shell_word
 from mprun.record.packed_path import is_packed
 from mprun.record.state_dir import RunDirectory
 from mprun.record.state_files import Folder, NotOurs
@@ -74,8 +75,24 @@ def find_run(state_dir: str, run: str | None, *, to_read: bool = True) -> RunDir
     ]
     if len(found) != 1:
         runs_found = f"{len(found)} runs" if found else "no run"
-        raise UsageError(
-            f"{runs_found} in {state_dir} with an id that begins with {quote(run)}; "
-            f"the newest run is {known[0].run_id}"
-        )
+        message = f"{runs_found} in {state_dir} with an id that begins with {quote(run)}"
+        newest = known[0]
+        if not found and _has_task(newest, run):
+            word = shell_word(run)
+            help = f"for the task of the newest run: `mprun logs {word}`; its attempts: `mprun show -v`"
+            raise UsageError(f"{message}; {help}")
+        raise UsageError(f"{message}; the newest run is {newest.run_id}")
     return found[0]
+
+
+def _has_task(directory: RunDirectory, name: str) -> bool:
+    """Whether a text that names no run names a task of this one, or a matrix, `foreach` or recipe."""
+    # Few commands name a run that is not there.
+    from mprun.errors import MprunError
+    from mprun.record.reader import read_state
+
+    try:
+        names = read_state(directory)[0].known_names()
+    except (MprunError, OSError):
+        return False
+    return any(one == name or one.startswith((f"{name}[", f"{name}/")) for one in names)

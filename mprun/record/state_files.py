@@ -20,6 +20,8 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # The flags to write a file from its start.
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _WRITES = os.O_WRONLY | os.O_RDWR
+# How much of a file is read at once, in bytes: first, and then.
+_CHUNK_BYTES, _LARGE_CHUNK_BYTES = 1 << 14, 1 << 20
 # How it fails for a link, a directory, and for a FIFO or a socket without another end.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -305,8 +307,18 @@ class StateFile:
             file = self.folder.open(self.name)
         except OSError:
             return None
-        with open(file, "rb") as stream:
-            return stream.read(limit)
+        # Not a file object, for which Python makes eight system calls more, and reserves `limit` bytes.
+        try:
+            chunks, size = [], _CHUNK_BYTES
+            # Until nothing comes: a file system may give less than is asked for before the end of the file.
+            while limit > 0 and (chunk := os.read(file, min(limit, size))):
+                chunks.append(chunk)
+                limit -= len(chunk)
+                if len(chunk) == size:
+                    size = _LARGE_CHUNK_BYTES
+            return b"".join(chunks)
+        finally:
+            os.close(file)
 
     def read_end(self, limit: int) -> bytes:
         """Its last `limit` bytes; empty if it cannot be read."""

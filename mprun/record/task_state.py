@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import marshal
-from functools import lru_cache
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +121,16 @@ class TaskState:
 
     def pack(self) -> None:
         """Pack its events, after the last of them."""
-        finished = self._finished
+        global _last_unpacked
+        attempts, finished = self._attempts, self._finished
+        if finished is None:
+            return
         try:
-            self._packed = _pack_events(self._attempts, finished) if finished else None
+            self._packed = _pack_events(attempts, finished)
         except ValueError:
             # The result is nested too deep: another program wrote the record.
             return
+        _last_unpacked = self._packed, attempts, finished
         self._attempts, self._finished = _NO_ATTEMPTS, None
 
     def _unpack(self) -> None:
@@ -191,8 +194,16 @@ def _parsed(task: TaskState) -> TaskState:
     return found
 
 
-# A view asks for several facts about one task, and then for the next task.
-_unpacked = lru_cache(maxsize=1)(_unpack_events)
+# What was packed or unpacked last, which no one changes. A view asks for several facts about one task, and
+# then for the next one; a reporter asks for those of the task that has just ended.
+_last_unpacked: tuple[bytes, list[AttemptState], TaskFinished | None] = (b"", [], None)
+
+
+def _unpacked(packed: bytes) -> tuple[list[AttemptState], TaskFinished | None]:
+    global _last_unpacked
+    if _last_unpacked[0] is not packed:
+        _last_unpacked = (packed, *_unpack_events(packed))
+    return _last_unpacked[1:]
 
 
 # ---- what each kind of event changes

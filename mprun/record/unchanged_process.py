@@ -11,15 +11,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from mprun.record.unchanged import UnchangedTasks
 
 
-def serve(stream: Any) -> None:
+def serve(requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
     import json
 
     tasks: UnchangedTasks | None = None
-    for line in stream:
+    for line in requests:
         answer: Any = None
         problem = ""
         try:
@@ -30,8 +32,8 @@ def serve(stream: Any) -> None:
                 answer = _answer(tasks, *request)
         except Exception as error:  # The next request may be a good one.
             problem = describe(error)
-        stream.write(json.dumps([answer, problem]) + "\n")
-        stream.flush()
+        answers.write(json.dumps([answer, problem]) + "\n")
+        answers.flush()
 
 
 def describe(error: Exception) -> str:
@@ -45,12 +47,14 @@ def _begin(found: dict[str, Any]) -> UnchangedTasks:
     from mprun.record.state_dir import RunDirectory
     from mprun.record.unchanged import UnchangedTasks
 
+    # This process ignores the variable that sets it.
+    sys.pycache_prefix = found["cache"]
     directory = RunDirectory(found["directory"])
     last = LastResults(directory.state, found["job"])
     last.open(create=True)
     last.limit()
-    code = ImportedCode(found["modules"], found["path"])
-    return UnchangedTasks(directory, last, code, found["began"])
+    code = ImportedCode(found["modules"], found["path"], found["at_start"])
+    return UnchangedTasks(directory, last, code, found["began"], found["files"])
 
 
 def _answer(tasks: UnchangedTasks, kind: str, *details: Any) -> Any:
@@ -66,13 +70,12 @@ def _answer(tasks: UnchangedTasks, kind: str, *details: Any) -> Any:
 def _main() -> None:
     # Isolated, so that nothing of the working directory or the environment is imported.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from socket import socket
-
     from mprun.linux import prctl
 
     prctl.die_with_parent(int(sys.argv[1]))
-    with socket(fileno=0) as engine, engine.makefile("rw", encoding="ascii") as stream:
-        serve(stream)
+    # A socket, as two files: the module `socket` takes longer to import than all else that an answer needs.
+    with open(0, encoding="ascii") as requests, open(0, "w", encoding="ascii", closefd=False) as answers:
+        serve(requests, answers)
 
 
 if __name__ == "__main__":

@@ -53,9 +53,7 @@ class CiReporter:
     def handle(self, event: Event, state: RunState) -> None:
         if not isinstance(event, RunFinished):
             return
-        failed = [
-            task for task in state.in_order() if task.finished and table.fails_run(task.finished, event)
-        ]
+        failed = table.failing_tasks(state.in_order(), event)
         try:
             self._write_logs(failed)
             self._write_more(event, state, failed)

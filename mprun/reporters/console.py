@@ -7,9 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun.diagnostics import visible
-from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.outcomes import BAD, EXIT_INTERNAL
+from mprun.outcomes import BAD, EXIT_INTERNAL, format_reason
 from mprun.record.events import (
     Event,
     RunFinished,
@@ -24,14 +22,7 @@ from mprun.record.events import (
 )
 from mprun.reporters import table
 from mprun.reporters.door import wants_colour
-from mprun.reporters.format import (
-    counts_text,
-    display_width,
-    format_duration,
-    format_reason,
-    headline,
-    resumed_line,
-)
+from mprun.reporters.format import counts_text, display_width, format_duration, headline, resumed_line
 from mprun.reporters.tail import Tail
 from mprun.reporters.terminal import MAIN, Output, can_be_drawn_on, silence, terminal_width
 
@@ -59,9 +50,6 @@ PROGRESS = ("auto", "live", "plain", "none")
 # after twice as many, up to the longest: twice in a run of a minute, 150 times in one of a day.
 FIRST_SILENCE = 10.0
 LONGEST_SILENCE = 600.0
-
-# Of repeated tasks so many failures are listed at the end, since the table counts them.
-_MAX_FAILED_COPIES = 10
 
 # So many logs are held open while they are empty; each open file counts.
 _MAX_HELD = 100
@@ -113,7 +101,12 @@ class Console:
             on_error=self._warn_of_output,
             whole_lines=self._shows_whole_lines if self._wants_view else None,
         )
-        self._lineage = _lineage() if verbosity > 0 else None
+        self._lineage: Lineage | None = None
+        if verbosity > 0:
+            # Most runs do not show it.
+            from mprun.reporters.lineage import Lineage
+
+            self._lineage = Lineage()
         self._tails: dict[str, Tail] = {}
         self._main = Tail(directory.log_file(MAIN, 0))
         self._stderr_broken = False
@@ -155,10 +148,14 @@ class Console:
     def tick(self) -> None:
         # The logs keep what is printed until the reader has taken what was shown before.
         if self._mode == "prefix" and not self._output.is_behind:
-            hold = len(self._tails) <= _MAX_HELD
+            # Half of the descriptors of this process are for other files.
+            most = os.sysconf("SC_OPEN_MAX") // 2
+            hold = len(self._tails) <= min(_MAX_HELD, most)
             for name, tail in ((MAIN, self._main), *self._tails.items()):
                 if tail.has_news(hold=hold):
                     self._output.write_new(name, tail, self._clock)
+                    if len(self._tails) > most:
+                        tail.set_aside()
         if self._state is not None:
             if self._sources is not None:
                 self._answer(self._state, self._sources)
@@ -352,7 +349,7 @@ class Console:
         if line is not None:
             self._write(line, "1")
 
-    def _write_table(self, event: RunFinished, state: RunState) -> None:
+    def _write_table(self, state: RunState) -> None:
         """A table of all tasks or, if there are very many, of those that did not succeed."""
         colour = wants_colour(sys.stderr)
         if _is_repeated(state):
@@ -360,57 +357,42 @@ class Console:
 
             self._to_stderr(lambda: write_repeats(state, sys.stderr, colour))
             return
-        complete = len(state.tasks) <= table.MAX_ROWS
-        rows = table.rows(state) if complete else table.bad_rows(state)
-        if rows:
-            shown = rows[: table.MAX_ROWS]
+        if len(state.tasks) <= table.MAX_ROWS:
+            if rows := table.rows(state):
+                self._to_stderr(lambda: table.write_tasks(state, rows, sys.stderr, colour))
+            return
+        # Few runs have so many.
+        from mprun.reporters.long_table import bad_rows, omitted_line
+
+        if bad := bad_rows(state):
+            shown = bad[: table.MAX_ROWS]
             self._to_stderr(lambda: table.write_tasks(state, shown, sys.stderr, colour))
-        if not complete:
-            omitted = table.omitted_words(len(rows), len(state.tasks))
-            self._write("; ".join([*omitted, f"`{self._command('show')}` lists all"]))
-
-    def _command(self, *words: str) -> str:
-        """A command of mprun, with the state directory of this run."""
-        from mprun.record.commands import command
-
-        return visible(command(self._directory, *words))
+        self._write(omitted_line(self._directory, len(bad), len(state.tasks)))
 
     def _write_summary(self, event: RunFinished, state: RunState) -> None:
         if self._verbosity < 0 and event.exit_code == 0:
             return
         if self._verbosity >= 0 or _is_repeated(state):
-            self._write_table(event, state)
-        failed = [
-            task for task in state.tasks.values() if task.finished and table.fails_run(task.finished, event)
-        ]
-        shown = _MAX_FAILED_COPIES if _is_repeated(state) else table.MAX_ROWS
-        for task in failed[:shown]:
-            self._write(f"{visible(task.name)} {visible(table.outcome_words(task))}", "31")
-        if len(failed) > shown:
-            self._write(f"… and {len(failed) - shown} more", "31")
+            self._write_table(state)
+        failed = table.failing_tasks(state.tasks.values(), event)
+        if failed or event.exit_code:
+            # Most runs succeed.
+            from mprun.reporters.failure_summary import causes
+
+            for line, style in causes(event, failed, is_repeated=_is_repeated(state)):
+                self._write(line, style)
         counts = counts_text(event.counts, event.allowed, event.flaky)
         # An error of mprun itself has a line of its own.
         is_told = event.exit_code == EXIT_INTERNAL or not event.reason
         why = "" if is_told else f" ({format_reason(event.reason)})"
         outcome = f"{event.outcome}{why} in {format_duration(event.duration)}"
-        if event.exit_code == EXIT_INTERNAL:
-            self._write(f"error: {visible(event.reason)}", "1;31")
         self._write(f"{outcome}: {counts}" if counts else outcome, "31" if event.exit_code else "32")
         if event.exit_code and self._directory.has_record():
-            from mprun.record.commands import short_path
-            from mprun.reporters.resume_hint import resume_words
+            from mprun.reporters.failure_summary import next_steps
 
-            self._write(f"record: {short_path(self._directory.path)}")
-            if state.started and state.started.file != STANDARD_INPUT_PATH:
-                self._write(f"resume: {self._command(*resume_words(state))}", "2")
+            for line, style in next_steps(self._directory, state):
+                self._write(line, style)
 
 
 def _is_repeated(state: RunState) -> bool:
     return state.started is not None and "seed" in state.started.options
-
-
-def _lineage() -> Lineage:
-    # Most runs do not show it.
-    from mprun.reporters.lineage import Lineage
-
-    return Lineage()

@@ -61,7 +61,7 @@ class Door(io.TextIOWrapper):
             shown = json_text(text)
         else:
             shown = redact(text)
-            if not shown.replace("\n", "").isprintable() or not shown.isascii():
+            if not shown.isascii() or not shown.replace("\n", "").isprintable():
                 shown = with_colours(shown) if wants_colour(self) else visible(shown, multiline=True)
         super().write(shown)
         return len(text)

@@ -10,27 +10,6 @@ from mprun.outcomes import TASK_OUTCOMES, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Why a task was stopped or a run ended, where the record has a name for it.
-_REASONS = {
-    "fail_fast": "fail-fast: another task failed",
-    "internal_error": "internal error of mprun",
-    "flaky": "flaky, which fails the run",
-    "host_lost": "its host was lost",
-    "late_answer": "late answer",
-    "log_limit": "log limit",
-    "not_ready": "not ready in time",
-    "record_write_failed": "the record could not be written",
-    "run_finished": "end of the run",
-    "run_timeout": "timeout of the run",
-    "timeout": "timeout",
-    "user": "stopped by user",
-}
-
-
-def format_reason(recorded: str) -> str:
-    """A reason from the record in words; a reason without an entry here is in words already."""
-    return _REASONS.get(recorded, recorded)
-
 
 def format_duration(seconds: float | None) -> str:
     """A duration in short: `0.41s`, `12.3s`, `3m07s`, `2h05m`."""
@@ -152,8 +131,18 @@ def display_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_char_widths.__getitem__, text))
 
 
-def widest(texts: Sequence[str]) -> int:
-    """How many columns the widest of the texts takes."""
+def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """How many columns of a terminal the widest cell takes, for each column of a table."""
+    # Not of all rows at once: then none of them is still in the processor's caches for the next column.
+    begins = range(0, len(rows), _ROWS_AT_ONCE)
+    parts = [[*map(_widest, zip(*rows[begin : begin + _ROWS_AT_ONCE], strict=True))] for begin in begins]
+    return list(map(max, zip(*parts, strict=True)))
+
+
+_ROWS_AT_ONCE = 1000
+
+
+def _widest(texts: Sequence[str]) -> int:
     return max(map(len if "".join(texts).isascii() else display_width, texts))
 
 

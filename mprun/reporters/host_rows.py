@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.reporters.format import format_reason, plural
+from mprun.outcomes import format_reason
+from mprun.reporters.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Lines about failures, retries, restarts, skips, single tasks that are stopped, and what was left running.
 
 FAIL      lint  exit 1 after 1.02s
-RETRY 1/3 connect  ConnectionError, again in 0.4s
+RETRY 1/3 connect  ConnectionError: refused, again in 0.4s
 FLAKY     connect  succeeded at attempt 2
 KILLED    serve  1 process that it had left running: 4711 (redis-server); use `daemon: true` for a service
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.outcomes import Outcome, format_exit
+from mprun.outcomes import Outcome, format_exit, format_reason
 from mprun.record.copies import without_copy
 from mprun.record.events import TaskFinished, TaskRetrying
-from mprun.reporters.format import format_duration, format_reason, plural
+from mprun.reporters.format import format_duration, plural
 from mprun.reporters.table import MAX_ROWS, error_words, orphans_of, with_item
-from mprun.scheduling.retry import FLAKY, HOST_LOST, RESTART, RETRY
+from mprun.scheduling.retry import FLAKY, HOST_LOST, RECIPE, RESTART, RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,9 +63,12 @@ class Incidents:
             task_name = without_copy(event.task)
             names = (event.task, event.task.rpartition("[")[0], task_name, task_name.rpartition("[")[0])
             limit = next((self._retries[name] for name in names if name in self._retries), 0)
-            number += f"/{limit}" if limit else ""
+            # With a recipe that runs again, it may have more.
+            number += f"/{limit}" if event.attempt - 1 <= limit else ""
         head = f"{_HEADS.get(event.reason, 'RETRY')} {number} "
         again = f"again in {_delay(event.delay)}" if event.delay else "again at once"
+        if event.reason == RECIPE:
+            again += " with all of its recipe"
         ended = format_reason(HOST_LOST) if event.reason == HOST_LOST else _attempt_words(task)
         return head, f"{ended}, {again}"
 
@@ -99,19 +102,16 @@ def _left_behind(pids: Sequence[str]) -> str:
 
 
 def _attempt_words(task: TaskState) -> str:
-    """How the last attempt of a task ended, in short: `ConnectionError`, `exit 3`."""
+    """How the last attempt of a task ended, in short: `ConnectionError: refused`, `exit 3`."""
     attempt = task.attempts[-1] if task.attempts else None
     if attempt is None or attempt.exited is None:
         return "could not be started"
     if attempt.stopping is not None:
         return format_reason(attempt.stopping.reason)
     exited = attempt.exited
-    error = str((exited.error or {}).get("type") or "").rpartition(".")[2]
-    return (
-        error
-        if error not in ("", "SystemExit")
-        else format_exit(exited.exit_code, exited.signal, exited.core_dumped)
-    )
+    if str((exited.error or {}).get("type") or "") not in ("", "SystemExit"):
+        return error_words(exited)[2:-1]
+    return format_exit(exited.exit_code, exited.signal, exited.core_dumped)
 
 
 def _delay(seconds: float) -> str:

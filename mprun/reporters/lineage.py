@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.outcomes import Outcome, format_exit
+from mprun.outcomes import Outcome, format_exit, format_reason
 from mprun.record.events import (
     Event,
     HostChanged,
@@ -19,7 +19,7 @@ from mprun.record.events import (
     TaskStarted,
     TaskStopping,
 )
-from mprun.reporters.format import format_duration, format_reason, format_size, format_time
+from mprun.reporters.format import format_duration, format_size, format_time
 from mprun.reporters.process_names import named_pids
 from mprun.reporters.table import with_item
 from mprun.scheduling.retry import RETRY

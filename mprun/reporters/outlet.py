@@ -17,6 +17,7 @@ import stat
 import sys
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mprun.reporters.door import Door
@@ -264,6 +265,8 @@ class Display:
         self._relays: list[tuple[Outlet, Relay]] = []
         self._outlets: dict[str, Outlet] = {}
         self._was_interrupted = False
+        # Whether standard output has only what a program is to read.
+        self.is_stdout_for_program = False
         # Where everything is that is shown.
         self.directory = ""
 
@@ -296,24 +299,28 @@ class Display:
         """Give the readers no more time; a handler of signals."""
         self._was_interrupted = True
 
-    def wait_for_readers(self) -> None:
-        """The run has ended: what is written from now on waits until it is read, or until a signal comes."""
-        for outlet in self._outlets.values():
-            outlet.keep_up = self._keep_up
+    def wait_for_reader(self) -> None:
+        """The run has ended: what stdout gets from now on waits until it is read, or until a signal comes."""
+        # A command that reads an earlier run has none.
+        if outlet := self._outlets.get("stdout"):
+            outlet.keep_up = partial(self._keep_up, [outlet])
 
     def finish(self, seconds: float = FINISH_SECONDS) -> str:
-        """Give the readers so many seconds; what they have not read by then is dropped.
+        """Give the readers so many seconds; what they have not read by then is dropped, but not for a file.
 
         What was not shown, empty if all was.
         """
-        self._keep_up(time.monotonic() + seconds)
+        self._keep_up([*self._outlets.values()], time.monotonic() + seconds)
         counted_until = time.monotonic() + _COUNT_SECONDS
         lost = [self._lost(name, outlet, counted_until) for name, outlet in self._outlets.items()]
         return " and ".join(filter(None, lost))
 
-    def _keep_up(self, deadline: float = math.inf) -> None:
-        """Wait until all is read that is written, or until a signal comes."""
-        while self._is_behind() and not self._was_interrupted and time.monotonic() < deadline:
+    def _keep_up(self, outlets: list[Outlet], deadline: float = math.inf) -> None:
+        """Wait until all is read that these have, a signal comes, or until the deadline for each reader."""
+        while not self._was_interrupted:
+            is_late = time.monotonic() >= deadline
+            if not any(self._is_behind(one) and not (is_late and self._waits(one)) for one in outlets):
+                break
             poller = select.poll()
             for descriptor in self.waiting():
                 poller.register(descriptor, select.POLLOUT)
@@ -331,14 +338,19 @@ class Display:
         more = "more than " if outlet.lost_more else ""
         return f"{more}{count} line{'' if count == 1 else 's'} of {name} not shown, because not read in time"
 
-    def _is_behind(self) -> bool:
-        return any(one.is_behind for one in self._outlets.values()) or any(
-            relay.is_busy() for _, relay in self._relays
-        )
+    def _is_behind(self, outlet: Outlet) -> bool:
+        return outlet.is_behind or self._is_relay_busy(outlet)
+
+    def _waits(self, outlet: Outlet) -> bool:
+        """Whether another program has to read; a file takes what is written, if only as fast as the disk."""
+        return outlet.is_blocked or self._is_relay_busy(outlet)
+
+    def _is_relay_busy(self, outlet: Outlet) -> bool:
+        return any(one is outlet and relay.is_busy() for one, relay in self._relays)
 
     def stream_that_works(self) -> TextIO | None:
-        """Standard error, else standard output, if it takes what is written; for the end."""
-        for stream in (sys.stderr, sys.stdout):
+        """Standard error, else standard output, if it takes what is written and texts; for the end."""
+        for stream in (sys.stderr, *([] if self.is_stdout_for_program else [sys.stdout])):
             outlet: Outlet | None = getattr(stream.buffer, "outlet", None)
             if outlet is None or not outlet.is_blocked:
                 return stream

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 
 class _Durations(dict[str, str]):
-    """Seconds below 10 in short, by the first characters of a number that was recorded.
+    """Seconds in short, by the first characters of a number without exponent that was recorded.
 
-    If it has no exponent, and its third decimal is not 5, then these say how it is rounded.
+    They say how it is rounded if it is below 10 and its third decimal is not 5; else empty.
     """
 
     def __missing__(self, head: str) -> str:
+        if head[1:2] != "." or head[4:5] == "5":
+            return ""
         shown = self[head] = format_duration(float(head))
         return shown
 
@@ -43,10 +45,8 @@ def plain_cells(task: TaskState) -> tuple[str, ...]:
     return (
         start[2],
         start[3],
-        _durations[duration[:5]]
-        if duration[1:2] == "." and duration[4:5] != "5" and "e" not in duration
-        else _duration(duration),
-        _durations[cpu[:5]] if cpu[1:2] == "." and cpu[4:5] != "5" and "e" not in cpu else _duration(cpu),
+        ("e" not in duration and _durations[duration[:5]]) or _duration(duration),
+        ("e" not in cpu and _durations[cpu[:5]]) or _duration(cpu),
         _sizes[end[5]],
     )
 

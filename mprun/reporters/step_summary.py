@@ -10,17 +10,9 @@ import re
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
-from mprun.outcomes import Outcome
+from mprun.outcomes import Outcome, format_reason
 from mprun.reporters import table
-from mprun.reporters.format import (
-    counts_text,
-    format_duration,
-    format_reason,
-    format_size,
-    join_names,
-    plural,
-    truncate,
-)
+from mprun.reporters.format import counts_text, format_duration, format_size, join_names, plural, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

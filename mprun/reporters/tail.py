@@ -17,6 +17,9 @@ PIECE = 256 * 1024
 MAX_SEARCHED = 1 << 30
 # So many of the last bytes that were read show whether a file was truncated and has grown again since.
 _REMEMBERED = 64
+# So many looks at an empty log also see whether a task has removed it, and then each of so many, which is
+# twice a second: most logs that stay empty for long are those of a task that waits.
+_FIRST_LOOKS, _LOOKS_AT_NAME = 10, 5
 _TRUNCATED = "… the log was truncated here: what is above is in it no more"
 
 
@@ -30,6 +33,8 @@ class Tail:
         self._log = log
         self._lines = lines
         self._file: int | None = None
+        # Where to read on in a file that was set aside.
+        self._position: int | None = None
         self._has_begun = False
         # What is known of the file since it was read to its end.
         self._seen: tuple[int, int, int] | None = None
@@ -37,6 +42,7 @@ class Tail:
         # What is in front of the position in the file, as far as it is known.
         self._last = b""
         self._lost = 0
+        self._looks = 0
 
     def read(self, *, to_end: bool = False) -> Iterator[bytes]:
         """Pieces of whole lines, each ending in a line feed; at most one piece without `to_end`.
@@ -72,11 +78,19 @@ class Tail:
         """
         if self._file is None and not (hold and self._open()):
             return not self.is_empty()
-        marks = self._marks(self._file)  # type: ignore[arg-type]
         if not self._has_begun:
-            # Another file may have its name by now.
-            return marks[0] > 0 or (marks[2] == 0 and not self.is_empty())
+            return self._has_grown(self._file)  # type: ignore[arg-type]
+        marks = self._marks(self._file)  # type: ignore[arg-type]
         return self._rest != b"" or marks != self._seen
+
+    def _has_grown(self, file: int) -> bool:
+        """Whether an empty file has grown; now and then also whether another one has its name."""
+        self._looks += 1
+        is_seen = self._looks <= _FIRST_LOOKS or self._looks % _LOOKS_AT_NAME == 0
+        if is_seen and os.fstat(file).st_nlink == 0:
+            return not self.is_empty()
+        # A third of the time of fstat(2); its position is the start again.
+        return os.lseek(file, 0, os.SEEK_END) > 0 and os.lseek(file, 0, os.SEEK_SET) == 0
 
     @staticmethod
     def _marks(file: int) -> tuple[int, int, int]:
@@ -99,8 +113,10 @@ class Tail:
                 return
 
     def lost_bytes(self) -> int:
-        """How many of the bytes that were read are known to be in the log no more: it was truncated."""
+        """How many bytes that were read are known to be truncated since."""
         # It is looked at once more, at the end of the attempt.
+        if self._position is not None and self._file is None:
+            self._open()
         if self._file is None:
             return self._lost
         position = os.lseek(self._file, 0, os.SEEK_CUR)
@@ -117,12 +133,20 @@ class Tail:
             os.close(self._file)
             self._file = None
 
+    def set_aside(self) -> None:
+        """Close it; the next read continues."""
+        if self._file is not None:
+            self._position = os.lseek(self._file, 0, os.SEEK_CUR)
+            self.close()
+
     def _open(self) -> bool:
         try:
             self._file = self._log.open()
         except OSError:
             return False
-        if self._lines is not None:
+        if self._position is not None:
+            os.lseek(self._file, self._position, os.SEEK_SET)
+        elif self._lines is not None:
             os.lseek(self._file, _last_lines(self._file, self._lines), os.SEEK_SET)
         return True
 

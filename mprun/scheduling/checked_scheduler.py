@@ -9,6 +9,8 @@ from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mprun.scheduling.member_runs import MemberRun
+from mprun.scheduling.round_scheduler import RoundScheduler
 from mprun.scheduling.scheduler import Scheduler
 from mprun.scheduling.task_run import (
     DISPATCHED,
@@ -19,6 +21,7 @@ from mprun.scheduling.task_run import (
     PENDING,
     READY,
     RUNNING,
+    SETTLED,
     WAITING,
     TaskRun,
 )
@@ -74,7 +77,7 @@ class InvalidState(AssertionError):
     """The state of a task contradicts its fields or the scheduler; the message has the task's story."""
 
 
-class CheckedTaskRun(TaskRun):
+class CheckedTaskRun(MemberRun):
     """A task whose events are looked up in the table.
 
     `reached` collects the rows that events have used, `changed` the tasks that had an event since
@@ -93,7 +96,7 @@ class CheckedTaskRun(TaskRun):
 
 
 def _checked(event: str) -> Callable[..., Any]:
-    method = getattr(TaskRun, event)
+    method = getattr(MemberRun, event)
 
     @wraps(method)
     def check(self: CheckedTaskRun, *args: Any, **named: Any) -> Any:
@@ -147,6 +150,9 @@ class CheckedScheduler(Scheduler):
         state, attempts = task_run.state, task_run.attempts
         # It will be finished, and nothing else happens to it.
         given_up = state in PENDING and self._task_runs.is_cancelled(task_run)
+        if state is SETTLED and not self._task_runs.is_ending:
+            # It waits for the others of its recipe.
+            given_up = False
         rules = (
             ("the dispatcher has its attempt", state in DISPATCHED, task in self._dispatcher._dispatched),
             ("it has an outcome", state is FINISHED, self.outcomes[task] is not None),
@@ -159,7 +165,11 @@ class CheckedScheduler(Scheduler):
             ),
             ("it will be finished", True, not given_up or self._cancellation.has_more),
             ("it has an attempt", True, attempts > 0 or not (state in DISPATCHED or state is PAUSED)),
-            ("it has a pending outcome", True, state is not PAUSED or task_run.pending_outcome is not None),
+            (
+                "it has a pending outcome",
+                True,
+                state not in (PAUSED, SETTLED) or task_run.pending_outcome is not None,
+            ),
             (
                 "it runs if it waits to be asked to end",
                 True,
@@ -199,7 +209,7 @@ class CheckedScheduler(Scheduler):
 
 def _is_unmet(task_run: TaskRun) -> bool:
     """Whether a condition is unmet, as far as the state of the task says anything about that."""
-    if task_run.state in (HELD, FINISHED):
+    if task_run.state in (HELD, SETTLED, FINISHED):
         return False
     return task_run.unmet > 0
 
@@ -231,3 +241,9 @@ def _noted(name: str) -> Callable[..., list[Instruction]]:
 
 for _name in (*TASK_FACTS, *RUN_FACTS):
     setattr(CheckedScheduler, _name, _noted(_name))
+
+
+class CheckedRoundScheduler(RoundScheduler, CheckedScheduler):
+    """The same for a run with recipes that are taken as one."""
+
+    task_run_type = CheckedTaskRun

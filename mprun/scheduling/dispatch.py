@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.scheduling.ready_queue import ReadyQueue
-    from mprun.scheduling.task_run import Key, TaskRun, TaskRuns
+    from mprun.scheduling.task_run import Key, TaskRun
+    from mprun.scheduling.task_runs import TaskRuns
 
 # Attempts that have to succeed first: task, attempt, and its timeout in seconds.
 Attempts = tuple[tuple[int, int, float | None], ...]

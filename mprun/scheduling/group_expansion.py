@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from mprun.outcomes import Outcome
@@ -12,9 +13,53 @@ from mprun.scheduling.verdict import MET_BY, unmet_reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from mprun.scheduling.instructions import Instruction
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.plan import PlannedTask
-    from mprun.scheduling.task_run import Key, TaskRun, TaskRuns
+    from mprun.scheduling.task_run import Key, TaskRun
+    from mprun.scheduling.task_runs import TaskRuns
+
+
+class Expansions:
+    """The groups of a run that are being expanded: one after the other, in the order in which they began.
+
+    It is true while there are instances to be added, at most `max_added` in one decision.
+    `instructions` gets an `Expand` for each part. The caller finishes those whose outcome is known.
+    """
+
+    def __init__(
+        self, task_runs: TaskRuns, join_order: JoinOrder, instructions: list[Instruction], max_added: int
+    ) -> None:
+        self._task_runs = task_runs
+        self._join_order = join_order
+        self._instructions = instructions
+        self._max_added = max_added
+        self._groups: deque[GroupExpansion] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    @property
+    def next_key(self) -> Key | None:
+        """The key of the instance that is to be added next, in the order of the file; None if none is."""
+        return self._groups[0].next_key if self._groups else None
+
+    def begin(self, group: TaskRun, instances: Sequence[PlannedTask]) -> list[TaskRun]:
+        """Put instances, at least one, in the place of a group; those that are added at once.
+
+        They are none if the instances of another group are being added.
+        """
+        self._groups.append(GroupExpansion(self._task_runs, self._join_order, group, instances))
+        return self.add_more() if len(self._groups) == 1 else []
+
+    def add_more(self) -> list[TaskRun]:
+        """Add the next instances of the group that is being expanded."""
+        expansion = self._groups[0]
+        instruction, added = expansion.add(self._max_added)
+        self._instructions.append(instruction)
+        if expansion.next_key is None:
+            self._groups.popleft()
+        return added
 
 
 class GroupExpansion:

@@ -8,6 +8,8 @@ from mprun.frozen import Frozen
 TIMEOUT = "timeout"
 NOT_READY = "not_ready"
 LOG_LIMIT = "log_limit"
+# Why all tasks of a recipe that is taken as one are asked to end.
+RECIPE_TIMEOUT = "recipe_timeout"
 
 # Why the run ends; USER also why one task does.
 FAIL_FAST = "fail_fast"
@@ -82,7 +84,7 @@ class Signal(Instruction):
 class ScheduleRetry(Instruction):
     """Record that this attempt follows in `delay` seconds.
 
-    `reason` is `retry`, `restart` for a daemon, or `host_lost`.
+    `reason` is `retry`, `restart` for a daemon, `host_lost`, or `recipe`: all of a recipe runs again.
     """
 
     attempt: int
@@ -91,12 +93,15 @@ class ScheduleRetry(Instruction):
 
 
 class Finish(Instruction):
-    """Record the outcome of a task; each task has one. `lost` of the attempts were lost with their hosts."""
+    """Record the outcome of a task; each task has one.
+
+    `excused` of the attempts say nothing about whether it is flaky, such as those lost with their hosts.
+    """
 
     outcome: str
     attempts: int
     reason: str
-    lost: int = 0
+    excused: int = 0
 
 
 class Join(Instruction):

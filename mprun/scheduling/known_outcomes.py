@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.plan import Reused
-    from mprun.scheduling.task_run import TaskRun, TaskRuns
+    from mprun.scheduling.task_run import TaskRun
+    from mprun.scheduling.task_runs import TaskRuns
 
 
 def finish_known(known: Sequence[TaskRun], task_runs: TaskRuns, join_order: JoinOrder) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from mprun.scheduling.dispatch import Dispatcher, ReleasedTasks
     from mprun.scheduling.join_order import JoinOrder
-    from mprun.scheduling.task_run import TaskRun, TaskRuns
+    from mprun.scheduling.task_run import TaskRun
+    from mprun.scheduling.task_runs import TaskRuns
 
 # How many attempts that were lost with their hosts a job with `on_host_lost: rerun` replaces for each task:
 # more would be the work of a task that kills its hosts. The same number as that of dask's own tasks.

@@ -100,6 +100,8 @@ def divide(job: Job, selection: Sequence[int] | None, partition: Partition) -> D
     needs = {number: tuple(need for need, _ in job.needs[number] if need in among) for number in chosen}
     needed = {need for before in needs.values() for need in before}
     last = [number for number in chosen if number not in needed]
+    if any(job.tasks[number].task.whole is not None for number in chosen):
+        last = _with_wholes(job, needs, last)
     daemons = [number for number in last if job.tasks[number].task.daemon]
     units = [number for number in last if not job.tasks[number].task.daemon]
     if not units:
@@ -132,6 +134,32 @@ def divide(job: Job, selection: Sequence[int] | None, partition: Partition) -> D
         of=len(chosen),
         digest=_digest([[names[number] for number in shard.tasks] for shard in shards]),
     )
+
+
+def _with_wholes(job: Job, needs: dict[int, tuple[int, ...]], last: list[int]) -> list[int]:
+    """Let the tasks of a recipe that is taken as one need each other; the tasks that are divided then."""
+    groups: dict[str, list[int]] = {}
+    group_of: dict[int, str] = {}
+    for number in needs:
+        whole = job.tasks[number].task.whole
+        if whole is not None:
+            groups.setdefault(whole.name, []).append(number)
+            group_of[number] = whole.name
+    needed = {
+        group_of[need]
+        for number, before in needs.items()
+        for need in before
+        if need in group_of and group_of.get(number) != group_of[need]
+    }
+    for members in groups.values():
+        for number in members:
+            needs[number] = tuple(dict.fromkeys((*needs[number], *members)))
+    firsts = [
+        next((number for number in members if not job.tasks[number].task.daemon), members[0])
+        for name, members in groups.items()
+        if name not in needed
+    ]
+    return sorted([*(number for number in last if number not in group_of), *firsts])
 
 
 def with_needs(tasks: Sequence[int], needs: dict[int, tuple[int, ...]]) -> set[int]:

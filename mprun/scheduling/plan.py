@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mprun.frozen import Frozen
-from mprun.jobfile.dependencies import default_condition
-from mprun.jobfile.model import EXPANDED, PASSED
+from mprun.frozen import MIN_TO_COMPILE, Frozen
+from mprun.jobfile.model import EXPANDED
 from mprun.jobfile.names import NameIndex
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.resolution import Resolver, is_true, resolve
@@ -84,8 +83,8 @@ class Plan(Frozen):
     during the run. `priorities` decide which ready task goes first; if None, the order of the file
     does. `cwd` is the directory of the main process, and so of the tasks without one; None is the
     current directory. `repetition` says how its tasks are repeated, None if they are not, and
-    `division` how they were divided among shards, of which this is one. With `force` no task is skipped as
-    unchanged.
+    `division` how they were divided among shards, of which this is one. No task is skipped as
+    unchanged if an option, `force`, says so.
     """
 
     job: Job
@@ -102,7 +101,7 @@ class Plan(Frozen):
     cwd: str | None = None
     repetition: Repetition | None = None
     division: Division | None = None
-    force: bool = False
+    force: str = ""
 
     def fails_if_flaky(self, task: Task) -> bool:
         """Whether it fails the run if this task succeeds only after it was retried."""
@@ -133,7 +132,10 @@ def plan_tasks(
     needs = list(job.needs) if selection is None else _among(job.needs, selection)
     _forget_expanded(needs, [job.tasks[index] for index in chosen])
     needed_by = _inverted(needs)
-    traits = _Traits()
+    if len(chosen) >= MIN_TO_COMPILE:
+        PlannedTask.compile_init()
+        PlannedJoin.compile_init()
+    traits = Traits()
     tasks = tuple(
         PlannedTask(
             name=instance.name,
@@ -222,60 +224,22 @@ def _forget_expanded(needs: list[Needs], tasks: Sequence[Instance]) -> None:
             )
 
 
-def needed_by_instances(group: PlannedTask) -> Needs:
-    """The dependents of a group that wait for its instances, and not only for these to be known."""
-    if all(condition != EXPANDED for _, condition in group.needed_by):
-        return group.needed_by
-    return tuple((after, condition) for after, condition in group.needed_by if condition != EXPANDED)
+def _has_references(node: Any) -> bool:
+    """Whether a resolved tree still has a reference, however deep the values in it are."""
+    # Each mapping and list is looked at once: many arguments may refer to one long list.
+    seen: set[int] = set()
+    nodes = [node]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, (Reference, Template)):
+            return True
+        if isinstance(node, (dict, list, tuple)) and id(node) not in seen:
+            seen.add(id(node))
+            nodes += [*node, *node.values()] if isinstance(node, dict) else node
+    return False
 
 
-def plan_instance(
-    instance: Instance,
-    group: PlannedTask,
-    reused: Mapping[str, Reused] | None = None,
-    *,
-    needs: Needs = (),
-    needed_by: Needs | None = None,
-) -> PlannedTask:
-    """The plan of an instance of `group` that is created during the run.
-
-    It needs no more than the group did, but for `needs`; `needed_by` are its dependents, by default
-    those of the group.
-    """
-    needed_by = needed_by_instances(group) if needed_by is None else needed_by
-    if instance.task.daemon and not group.task.daemon:
-        # Only its item says that it is a daemon.
-        serves = default_condition(instance.task)
-        needed_by = tuple((after, serves if of == PASSED else of) for after, of in needed_by)
-    return PlannedTask(
-        name=instance.name,
-        groups=instance.groups,
-        task=instance.task,
-        values=instance.values,
-        start_method=group.start_method,
-        needs=needs,
-        needed_by=needed_by,
-        late=True,
-        reused=None if instance.task.daemon else (reused or {}).get(instance.name),
-        copy=instance.copy,
-    )
-
-
-def _has_references(node: Any, seen: set[int]) -> bool:
-    """Whether a resolved tree still has a reference. `seen` are the ids of its mappings and lists.
-
-    Each is looked at once: many arguments may refer to one long list.
-    """
-    if not isinstance(node, (dict, list, tuple)):
-        return isinstance(node, (Reference, Template))
-    if id(node) in seen:
-        return False
-    seen.add(id(node))
-    nodes = [*node, *node.values()] if isinstance(node, dict) else node
-    return any(_has_references(one, seen) for one in nodes)
-
-
-class _Traits:
+class Traits:
     """What is known of instances before the run, found once for the instances of one task."""
 
     def __init__(self) -> None:
@@ -287,9 +251,11 @@ class _Traits:
             return True
         late = self._late.get(id(task)) if task.refers else False
         if late is None:
-            nodes = [task.when, task.foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
+            # An instance that has its values needs its list no more.
+            foreach = None if instance.values else task.foreach
+            nodes = [task.when, foreach, task.args, task.kwargs, task.env, task.command, task.cwd]
             lookup = Resolver(task.scope, task.axes, instance.values)
-            late = _has_references(resolve([*nodes, *task.inherited_conditions], lookup), set())
+            late = _has_references(resolve([*nodes, *task.inherited_conditions], lookup))
             self._late[id(task)] = late
         return late
 
@@ -345,6 +311,8 @@ def start_order(plan: Plan) -> list[int]:
     from heapq import heappop, heappush
 
     waiting = [len(planned.needs) for planned in plan.tasks]
+    if not any(waiting):
+        return list(range(len(waiting)))
     ready = [number for number, count in enumerate(waiting) if count == 0]
     order = []
     while ready:

@@ -115,6 +115,13 @@ def repeat_job(
     if not repeated:
         raise UsageError("nothing to repeat: only daemons, and tasks that they depend on, are selected")
     _refuse_names(job, running, repeated)
+    # Also if only its daemons run, for all copies.
+    whole = next((w for n in sorted(running) if (w := job.tasks[n].task.whole) is not None), None)
+    if whole is not None:
+        recipe = quote(whole.name)
+        raise UsageError(
+            f"nothing is repeated with {recipe}, which has `retry` or `timeout` for all of a recipe"
+        )
     components = _components(job, repeated)
     names = tuple(tuple(job.tasks[number].name for number in component) for component in components)
     if count is not None:

@@ -23,6 +23,9 @@ RESTART = "restart"
 # It runs again, because its host was lost.
 HOST_LOST = "host_lost"
 
+# It has not failed, and runs again with all of its recipe.
+RECIPE = "recipe"
+
 # The reason of a task that succeeded after it was retried, if that fails the run.
 FLAKY = "flaky"
 

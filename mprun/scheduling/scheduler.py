@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
 from mprun.outcomes import Outcome
 from mprun.scheduling import retry
 from mprun.scheduling.attempt_outcome import never_ready_reason, outcome_of
 from mprun.scheduling.dispatch import MAX_TAKEN, Dependents, Dispatcher, ReleasedTasks
-from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady, ScheduleRetry
+from mprun.scheduling.instructions import FAIL_FAST, RUN_FINISHED, USER, Instruction, MarkReady
 from mprun.scheduling.join_order import JoinOrder
 from mprun.scheduling.ready_queue import ReadyQueue
-from mprun.scheduling.task_run import (
-    DISPATCHED,
-    PAUSED,
-    PENDING,
-    READY,
-    RUNNING,
-    WAITING,
-    TaskRun,
-    TaskRuns,
-)
+from mprun.scheduling.task_run import DISPATCHED, PENDING, READY, RUNNING, SETTLED, WAITING, TaskRun
+from mprun.scheduling.task_runs import TaskRuns
 from mprun.scheduling.termination import Cancellation, Termination
 from mprun.scheduling.timers import NEXT_ATTEMPT, RUN_TIMEOUT, Timers
 from mprun.scheduling.verdict import TaskEnds
@@ -29,8 +20,9 @@ from mprun.scheduling.verdict import TaskEnds
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from mprun.scheduling.group_expansion import GroupExpansion
+    from mprun.scheduling.group_expansion import Expansions
     from mprun.scheduling.losses import Losses
+    from mprun.scheduling.pending_retries import PendingRetries
     from mprun.scheduling.plan import Plan, PlannedTask, Reused
     from mprun.scheduling.retry import AttemptResult
     from mprun.scheduling.task_run import Key
@@ -59,8 +51,11 @@ class Scheduler:
     get the numbers after it. `random` returns a number in [0, 1), for the jitter of a retry's delay.
     """
 
-    # Tests replace it by one that checks each event against the table of transitions.
+    # Tests replace the first by one that checks each event against the table of transitions.
     task_run_type: ClassVar[type[TaskRun]] = TaskRun
+    task_runs_type: ClassVar[type[TaskRuns]] = TaskRuns
+    # Whether tasks may settle before they finish: see `mprun.scheduling.rounds`.
+    has_rounds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -73,7 +68,7 @@ class Scheduler:
         self._plan = plan
         self._random = random
         self._instructions: list[Instruction] = []
-        self._task_runs = TaskRuns(plan, self._instructions, self.task_run_type)
+        self._task_runs = self.task_runs_type(plan, self._instructions, self.task_run_type)
         # A failure that ends the run must not meet a task that starts in the same instant.
         ahead, max_held = (0, 0) if plan.job.fail_fast else (ahead, max_held)
         self._ready_queue = ReadyQueue(plan, self._task_runs.all, ahead)
@@ -85,8 +80,8 @@ class Scheduler:
         # Two tasks that are added or cancelled may make as many facts as one that becomes ready.
         self._max_added = (max_taken + 1) // 2
         self._cancellation = Cancellation(self._task_runs, self._max_added)
-        # The groups whose instances are being added: one after the other.
-        self._expansions: deque[GroupExpansion] = deque()
+        # Once a task has turned out to be a group.
+        self._expansions: Expansions | None = None
         self._join_order = JoinOrder(plan)
         self._timers = Timers()
         self._termination = Termination(
@@ -118,7 +113,7 @@ class Scheduler:
         flaky = {
             one.number: self._plan.fails_if_flaky(one.task)
             for one in self._task_runs.all
-            if retry.is_flaky(one.planned, self.outcomes[one.number], one.attempts - one.lost)
+            if retry.is_flaky(one.planned, self.outcomes[one.number], one.tries)
         }
         return TaskEnds(
             tasks=self._task_runs.planned(),
@@ -155,7 +150,7 @@ class Scheduler:
         """Decide more of what `has_more` has announced."""
         self._task_runs.now = now
         if self._expansions:
-            self._add_instances()
+            self._finish_known(self._expansions.add_more())
         if self._cancellation.has_more:
             self._finish_stopped()
             self._cancellation.finish_more()
@@ -168,7 +163,7 @@ class Scheduler:
         while (timer := self._timers.pop(now)) is not None:
             kind, task, attempt = timer
             if kind == NEXT_ATTEMPT:
-                self._handle_retry_due(self._task_runs.all[task], attempt)
+                self._pending_retries().handle_due(self._task_runs.all[task], attempt)
             else:
                 self._termination.handle_timer(kind, task, attempt, now)
         return self._decide()
@@ -220,6 +215,10 @@ class Scheduler:
         self._task_runs.now = now
         self.expects_tasks = False
         return self._decide()
+
+    def has_settled(self, task: int) -> bool:
+        """Whether a task has ended, and gets its outcome when all of its recipe is over."""
+        return self._task_runs.all[task].state is SETTLED
 
     @property
     def unfinished(self) -> int:
@@ -274,12 +273,14 @@ class Scheduler:
         if not self._accepts_answer(task_run):
             return []
         self._task_runs.now = now
-        # Few jobs have a list that is known only during the run.
-        from mprun.scheduling.group_expansion import GroupExpansion
+        if self._expansions is None:
+            # Few jobs have a list that is known only during the run.
+            from mprun.scheduling.group_expansion import Expansions
 
-        self._expansions.append(GroupExpansion(self._task_runs, self._join_order, task_run, instances))
-        if len(self._expansions) == 1:
-            self._add_instances()
+            self._expansions = Expansions(
+                self._task_runs, self._join_order, self._instructions, self._max_added
+            )
+        self._finish_known(self._expansions.begin(task_run, instances))
         return self._decide()
 
     def handle_started(self, task: int, now: float) -> list[Instruction]:
@@ -326,7 +327,7 @@ class Scheduler:
             # Otherwise tasks that depend on it being ready would wait without end.
             again, outcome, reason = None, Outcome.FAILED, never_ready_reason(result)
         if again is not None:
-            self._pause(task_run, outcome, reason, again)
+            self._pending_retries().schedule(task_run, outcome, reason, again)
         else:
             self._finish(task_run, outcome, reason)
         return self._decide_after(task_run)
@@ -410,20 +411,9 @@ class Scheduler:
         self._termination.stop([run for run in task_runs if run.state in DISPATCHED], USER, now)
         return self._decide()
 
-    # ---- instances that are added during the run
-
-    def _add_instances(self) -> None:
-        """Add the next instances of the group that is being expanded."""
-        expansion = self._expansions[0]
-        instruction, added = expansion.add(self._max_added)
-        self._instructions.append(instruction)
-        if expansion.next_key is None:
-            self._expansions.popleft()
-        self._finish_known(added)
-
     def _add_all_instances(self) -> None:
         while self._expansions:
-            self._add_instances()
+            self._finish_known(self._expansions.add_more())
 
     # ---- decisions
 
@@ -449,7 +439,7 @@ class Scheduler:
 
         With priorities the first one to start may be among the last to be added: no task waits for it.
         """
-        return self._expansions[0].next_key if self._expansions and self._plan.priorities is None else None
+        return self._expansions.next_key if self._expansions and self._plan.priorities is None else None
 
     def _decide_after(self, task_run: TaskRun) -> list[Instruction]:
         """An attempt of this task is over: tasks that are being stopped may have waited for it."""
@@ -465,21 +455,11 @@ class Scheduler:
         self._is_beginning = False
         self._join_order.begin_after(self._dispatcher.starting())
 
-    def _pause(self, task_run: TaskRun, outcome: str, reason: str, again: str) -> None:
-        """Wait for the next attempt, without a slot."""
-        task_run.pause(outcome, reason, self._task_runs.now)
-        count = task_run.unstable_attempts if again == retry.RESTART else max(1, task_run.counted)
-        delay = retry.delay(retry.delays(task_run.task), count, self._random)
-        attempt = task_run.attempts + 1
-        self._instructions.append(
-            ScheduleRetry(task=task_run.number, attempt=attempt, delay=delay, reason=again)
-        )
-        self._timers.set(self._task_runs.now + delay, NEXT_ATTEMPT, task_run.number, task_run.attempts)
+    def _pending_retries(self) -> PendingRetries:
+        # Few runs have any.
+        from mprun.scheduling.pending_retries import PendingRetries
 
-    def _handle_retry_due(self, task_run: TaskRun, attempt: int) -> None:
-        is_due = task_run.state is PAUSED and task_run.attempts == attempt
-        if is_due and not self._task_runs.is_cancelled(task_run):
-            self._released.make_ready(task_run)
+        return PendingRetries(self._task_runs, self._released, self._timers, self._random, self._instructions)
 
     # ---- ends
 

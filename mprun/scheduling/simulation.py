@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mprun.frozen import Frozen
 from mprun.jobfile.model import Instance
+from mprun.scheduling.instance_plan import plan_instance
 from mprun.scheduling.instructions import Finish, Instruction, Resolve, Signal, Start
-from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import Scheduler
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mprun.outcomes import Outcome
 from mprun.scheduling.instructions import (
     NOT_READY,
+    RECIPE_TIMEOUT,
     RUN_TIMED_OUT,
     TIMEOUT,
     CancelStart,
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from mprun.scheduling.join_order import JoinOrder
     from mprun.scheduling.ready_queue import ReadyQueue
     from mprun.scheduling.stop_order import StopOrder
-    from mprun.scheduling.task_run import TaskRun, TaskRuns
+    from mprun.scheduling.task_run import TaskRun
+    from mprun.scheduling.task_runs import TaskRuns
     from mprun.scheduling.timers import Timers
 
 KILL_SIGNAL = "SIGKILL"
 
 # For these reasons a task probably hangs: the stacks of its threads show where.
-_HANGS = (TIMEOUT, NOT_READY, RUN_TIMED_OUT)
+_HANGS = (TIMEOUT, NOT_READY, RUN_TIMED_OUT, RECIPE_TIMEOUT)
 
 
 class Termination:

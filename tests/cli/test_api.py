@@ -362,3 +362,58 @@ def test_what_selects_nothing_is_named_as_in_python(tmp_path, selected, message)
     with pytest.raises(mprun.MprunError) as caught:
         mprun.plan_job(mprun.load_job(tmp_path / "job.yaml"), **selected)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_parallel": -5}, "`max_parallel` must be an integer of at least 1, not `-5`"),
+        ({"max_parallel": 0}, "`max_parallel` must be an integer of at least 1, not `0`"),
+        ({"max_parallel": True}, "`max_parallel` must be an integer of at least 1, not `True`"),
+        ({"repeat": 0}, "`repeat` must be an integer of at least 1, not `0`"),
+        ({"repeat_for": 0}, "`repeat_for` must be a number of seconds above 0, not `0`"),
+        ({"repeat": 2, "seed": "x"}, "`seed` must be an integer of at least 0, not `'x'`"),
+        ({"timeout": "5s"}, "`timeout` must be a number of seconds above 0, not `'5s'`"),
+        ({"timeout": float("nan")}, "`timeout` must be a number of seconds above 0, not `nan`"),
+        ({"start_method": "frok"}, "; did you mean `fork`?"),
+        ({"flaky": "no"}, "`flaky` must be one of `pass`, `fail`, not `'no'`"),
+        ({"names": "ab"}, "`names` must be a list of texts, not `'ab'`"),
+        ({"tags": "ab"}, "`tags` must be a list of texts, not `'ab'`"),
+    ],
+)
+def test_arguments_that_no_plan_can_have_are_refused(arguments, message):
+    """With a negative number of slots a run never ended; with `repeat=0` it succeeded without a task."""
+    job = mprun.load_job({"tasks": [{"name": "a", "command": "true"}, {"name": "b", "command": "true"}]})
+    with pytest.raises(UsageError) as caught:
+        mprun.plan_job(job, **arguments)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [mprun.load_job, mprun.plan_job, mprun.run_job])
+def test_what_is_not_a_job_is_refused(call):
+    with pytest.raises(UsageError, match=r"not `\['job.yaml'\]`"):
+        call(["job.yaml"])
+
+
+def test_a_run_has_the_names_of_its_tasks(desk):
+    run = mprun.run_job(mprun.load_job("job.yaml"))
+    assert "two" in run
+    assert "three" not in run
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(run)
+
+
+def test_warnings_about_the_job_are_given_to_the_caller(desk):
+    write(
+        desk,
+        job_service="""
+        x-n: &n [3.10]
+        tasks:
+          - {name: d, command: sleep 1, daemon: true, matrix: {v: *n}}
+        """,
+    )
+    said = []
+    mprun.run_job(mprun.load_job("job_service.yaml"), warn=said.append)
+    assert "job_service.yaml:" in said[0]
+    assert "`3.10` is the number 3.1; quote it" in said[0]
+    assert "the job ends at once, because every task is a daemon; `join: [d]` waits for `d`" in said

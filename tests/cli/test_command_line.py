@@ -13,7 +13,7 @@ import pytest
 from support.runs import ROOT, environment, mprun, write
 
 from mprun import __main__ as door
-from mprun.cli import main
+from mprun.cli import commands
 from mprun.jobfile.schema.job_schema import schema_text
 from mprun.reporters.console import OUTPUTS
 
@@ -154,7 +154,7 @@ def test_help_has_the_examples_and_exit_codes_in_80_columns(empty_desk):
     run = mprun("--help", cwd=empty_desk)
     assert (run.code, run.stderr) == (0, "")
     assert run.stdout == mprun("-h", cwd=empty_desk).stdout
-    for words in ("target: work:fetch", "Exit codes:", "mprun JOB", *main.group.commands):
+    for words in ("target: work:fetch", "Exit codes:", "mprun JOB", *commands.group.commands):
         assert words in run.stdout
     assert re.findall(r"^ +(\d+)  ", run.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "129"]
     assert {"130", "143"} <= set(re.findall(r"\d+", run.stdout))
@@ -174,9 +174,9 @@ def test_version_is_that_of_the_package(empty_desk):
     assert re.fullmatch(r"mprun \d+\.\d+\.\d+\S*\n", run.stdout)
 
 
-@pytest.mark.parametrize("name", sorted(main.group.commands))
+@pytest.mark.parametrize("name", sorted(commands.group.commands))
 def test_each_command_has_help_in_80_columns(name):
-    command = main.group.commands[name]
+    command = commands.group.commands[name]
     context = click.Context(command, info_name=f"mprun {name}", terminal_width=80)
     text = command.get_help(context)
     assert max(map(len, text.splitlines())) <= 80
@@ -194,7 +194,7 @@ def test_help_option_of_run_works_in_any_position(empty_desk):
 
 
 def test_commands_without_a_job_are_known_to_the_entry_point():
-    assert set(main.group.commands) - {"run", "resume"} == door.WITHOUT_JOB
+    assert set(commands.group.commands) - {"run", "resume"} == door.WITHOUT_JOB
 
 
 # -- environment
@@ -438,17 +438,18 @@ def test_runs_and_tasks_are_completed(tmp_path):
     for command in ("show", "tree"):
         assert complete(tmp_path, command, "") == newest_first
     assert complete(tmp_path, "logs", "--run", ids[1][:-1]) == newest_first[:1]
-    assert complete(tmp_path, "logs", "") == ["plain,a", "plain,a[n=1]"]
-    assert complete(tmp_path, "logs", "a[") == ["plain,a[n=1]"]
-    assert complete(tmp_path, "logs", "--run", ids[0], "a[") == ["plain,a[n=1]"]
+    # Quoted for the shell, in which brackets are a pattern.
+    assert complete(tmp_path, "logs", "") == ["plain,a", "plain,a\\[n=1\\]"]
+    assert complete(tmp_path, "logs", "a[") == ["plain,a\\[n=1\\]"]
+    assert complete(tmp_path, "logs", "--run", ids[0], "a[") == ["plain,a\\[n=1\\]"]
     assert complete(tmp_path, "show", "--state-dir", "nowhere", "") == []
     assert complete(tmp_path, "logs", "--run", "nonsense", "") == []
     # A packed run, and its tasks.
     assert mprun("pack", ids[0], "-o", "ci.zip", cwd=tmp_path).code == 0
     assert complete(tmp_path, "show", "ci") == ["file,ci"]
     elsewhere = ("--state-dir", "nowhere")
-    assert complete(tmp_path, "logs", *elsewhere, "--run", "ci.zip", "a[") == ["plain,a[n=1]"]
-    assert complete(tmp_path, "logs", *elsewhere, "ci.zip", "a[") == ["plain,a[n=1]"]
+    assert complete(tmp_path, "logs", *elsewhere, "--run", "ci.zip", "a[") == ["plain,a\\[n=1\\]"]
+    assert complete(tmp_path, "logs", *elsewhere, "ci.zip", "a[") == ["plain,a\\[n=1\\]"]
 
 
 def test_completion_works_and_forks_no_launcher(empty_desk):

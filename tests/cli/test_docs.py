@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.runs import ROOT, environment, finish, mprun, start, write
+from support.runs import ROOT, environment, finish, mprun, newest_run, start, write
 from support.wheels import install, wheel
 
 from mprun.jobfile.syntax.document import parse, plain
@@ -99,13 +99,17 @@ def write_package(directory):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with jobs and examples, the files that `mprun init` writes, and a packed run of them."""
+    """A directory with jobs and examples, the files that `mprun init` writes, and a packed run of them.
+
+    The runs in its folder `kept` are of these files alone; in `.mprun`, others leave some that failed.
+    """
     directory = tmp_path_factory.mktemp("docs")
     write_package(directory)
     for name in ("jobs", "examples"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert mprun("init", cwd=directory).code == 0
-    assert mprun("job.yaml", cwd=directory).code == 0
+    for state_dir in (".mprun", "kept"):
+        assert mprun("job.yaml", "--state-dir", state_dir, cwd=directory).code == 0
     for name in ("run.zip", "FILE.zip"):
         assert mprun("pack", "-o", name, cwd=directory).code == 0
     return directory
@@ -145,32 +149,30 @@ def test_command_of_the_documents_does_what_it_says(command, place):
     if "jobs/stack.yaml" in arguments:
         run_until_ctrl_c(*arguments, directory=place)
         return
-    if arguments[:1] in (["logs"], ["why"]):
-        assert mprun("job.yaml", cwd=place).code == 0
     if "||" in arguments:
         arguments = arguments[: arguments.index("||")]
     if arguments[:1] == ["compare"]:
-        arguments[1:] = [mprun("job.yaml", cwd=place).one("run_started")["run"]] * 2
+        arguments[1:] = [Path(newest_run(place / "kept").events).parent.name] * 2
+    if arguments[:1] in (["compare"], ["logs"], ["resume"], ["why"]):
+        arguments += ["--state-dir", "kept"]
     if arguments[:1] == ["merge"]:
         shard = ("--partition", "slice:1/1", "--state-dir", "shard")
         assert mprun("job.yaml", *shard, cwd=place).code == 0
         arguments[1:] = ["shard"]
-    if arguments[:1] == ["resume"]:
-        # Other commands leave runs that have failed.
-        arguments += ["--state-dir", "resumed"]
-        assert mprun("job.yaml", "--state-dir", "resumed", cwd=place).code == 0
     run = mprun(*arguments, cwd=place)
     assert run.code == int(
         any(name in command for name in ("killed.yaml", "fail_fast.yaml", "smoke.yaml"))
     ), run.stderr
 
 
-@pytest.mark.parametrize(("text", "part"), BLOCKS)
-def test_job_file_of_the_documents_is_valid(text, part, place, request):
-    path = place / f"{request.node.callspec.id.replace(':', '-')}.yaml"
-    path.write_text(text, encoding="utf-8")
-    run = mprun("validate", path.name, cwd=place)
+def test_job_files_of_the_documents_are_valid(place):
+    """Each is named if there is an error in it."""
+    names = [f"{block.id.replace(':', '-')}.yaml" for block in BLOCKS]
+    for name, block in zip(names, BLOCKS, strict=True):
+        (place / name).write_text(block.values[0], encoding="utf-8")
+    run = mprun("validate", *names, cwd=place)
     assert (run.code, run.stderr) == (0, "")
+    assert [name for name in names if name not in run.stdout] == []
 
 
 @pytest.mark.parametrize(("text", "part"), RUN)

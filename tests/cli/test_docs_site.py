@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
 import sys
+from urllib.parse import unquote
 
 import pytest
 from support.browser import CHROMIUM, DRIVER, Browser
 from support.runs import ROOT, eventually
 
 import mprun
-from mprun.cli.main import MODULES
+from mprun.cli.command_line import MODULES
 from mprun.record.events import KINDS
 
 pytestmark = pytest.mark.timeout(300)
 LOADED = r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"([^\"]*)\""
 RESULTS = "document.querySelector('#search-results').innerText"
+LINKS = "[...document.querySelectorAll('#search-results li > a')].map(link => link.getAttribute('href'))"
+WIDE_TABLES = """[...document.querySelectorAll('article table:not(:has(th:nth-child(5)))')]
+    .filter(({parentElement: box}) => box.scrollWidth > box.clientWidth).length"""
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver"
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,38 @@ def test_a_page_loads_nothing_from_elsewhere(site):
         assert not re.search(r"url\([\"']?(?:https?:)?//|@import", style.read_text("utf-8")), style
 
 
+def addresses(page):
+    """The addresses in a page, those of pictures, too."""
+    for tag in re.findall(r"<[a-z][^>]*>", page.read_text("utf-8")):
+        for name, value in re.findall(r'\b(src|href|srcset)="([^"]*)"', tag):
+            for address in value.split(",") if name == "srcset" else [value]:
+                yield html.unescape(address.split()[0] if name == "srcset" else address)
+
+
+def test_all_that_a_page_shows_or_leads_to_on_the_site_is_there(site):
+    pages = [*site.glob("*.html"), *site.glob("generated/*.html")]
+    ids = {page.resolve(): set(re.findall(r'\bid="([^"]+)"', page.read_text("utf-8"))) for page in pages}
+    missing = []
+    for page in pages:
+        for address in set(addresses(page)):
+            if re.match(r"[a-z]+:|//", address):
+                continue
+            path, _, anchor = address.partition("#")
+            target = (page.parent / unquote(path.partition("?")[0])).resolve() if path else page.resolve()
+            is_anchored = not anchor or target not in ids or unquote(anchor) in ids[target]
+            if not (target.exists() and is_anchored):
+                missing.append((page.name, address))
+    assert missing == []
+
+
+def test_a_picture_for_each_theme_is_shown_by_the_theme(site):
+    shown = re.findall(r'<img[^>]*class="only-(\w+)"[^>]*src="([^"]+)"', (site / "report.html").read_text())
+    assert sorted((theme, address.rpartition("-")[2]) for theme, address in shown) == [
+        ("dark", "dark.png"),
+        ("light", "light.png"),
+    ]
+
+
 def test_the_reference_has_all_that_there_is(site):
     schema = json.loads((ROOT / "schemas" / "job.schema.json").read_text("utf-8"))
     keys = text_of(site, "generated/job-file-keys")
@@ -99,7 +139,7 @@ def test_the_index_and_the_list_for_language_models_name_the_same_pages():
     assert listed("index.md") == listed("llms.txt")
 
 
-@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromium-driver")
+@needs_browser
 @pytest.mark.parametrize("width", [420, 1300])
 def test_the_search_finds_a_page_without_a_server(site, width):
     pytest.importorskip("selenium", reason="needs selenium")
@@ -111,7 +151,55 @@ def test_the_search_finds_a_page_without_a_server(site, width):
         )
         assert wide <= shown
         assert browser.errors() == []
+        # A table of words is never wider than its page: a reader would see a part of its first column.
+        for page in ("recipes", "install", "generated/job-file-keys"):
+            browser.open(site / f"{page}.html", width=width)
+            assert browser.run(WIDE_TABLES) == 0, page
         browser.driver.get(f"{(site / 'search.html').as_uri()}?q=forkserver")
         eventually(lambda: "Processes, step by step" in browser.run(RESULTS))
     finally:
         browser.close()
+
+
+# A word that people look for, and the page that explains it.
+GUIDES = {
+    "retry": "job-file",
+    "daemon": "services",
+    "port": "services",
+    "skip": "unchanged",
+    "cache": "unchanged",
+    "flaky": "repeat-and-compare",
+    "dask": "cluster",
+    "junit": "ci",
+    "timeout": "stopping-and-resuming",
+    "resume": "stopping-and-resuming",
+    "matrix": "many-from-one",
+    "secret": "data",
+    "param": "data",
+    "install": "install",
+    "completion": "install",
+    "zsh": "install",
+    "cron": "install",
+}
+
+
+@needs_browser
+def test_the_search_leads_to_the_guides_first_and_to_python_objects_last(site):
+    pytest.importorskip("selenium", reason="needs selenium")
+    browser = Browser()
+    try:
+        found = {}
+        for word in GUIDES:
+            browser.driver.get(f"{(site / 'search.html').as_uri()}?q={word}")
+            eventually(
+                lambda: "found" in browser.run("document.querySelector('#search-results p').innerText")
+            )
+            found[word] = browser.run(LINKS)
+    finally:
+        browser.close()
+    first = {word: [link.partition(".html")[0] for link in links[:3]] for word, links in found.items()}
+    assert {word: pages for word, pages in first.items() if GUIDES[word] not in pages} == {}
+    for word, links in found.items():
+        # Once the pages that are written by programs begin, nothing else follows.
+        written = [link.startswith("generated/") for link in links]
+        assert written == sorted(written), (word, links)

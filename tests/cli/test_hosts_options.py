@@ -1,5 +1,6 @@
 """The options of `--executor dask`, and what it refuses before it looks for a cluster."""
 
+import asyncio
 import json
 from contextlib import suppress
 from types import SimpleNamespace
@@ -11,15 +12,25 @@ from support.runs import ROOT, mprun, write
 from mprun.cli import hosts
 from mprun.errors import UsageError
 from mprun.executors.base import CLUSTER_OPTIONS
-from mprun.executors.dask import executor
+from mprun.executors.dask import cluster, executor
 
-NONE = {"executor": "dask", **dict.fromkeys(CLUSTER_OPTIONS), "host_timeout": 30.0}
+NONE = {"executor": "dask", **dict.fromkeys(CLUSTER_OPTIONS), "host_timeout": 30.0, "quiet": False}
 
 
 def test_a_scheduler_without_the_executor_is_refused(tmp_path):
     write(tmp_path, job="tasks: [{command: [echo]}]")
     run = mprun("job.yaml", "--scheduler-file", "x", cwd=tmp_path)
     assert (run.code, run.stderr) == (2, "error: `--scheduler-file` is only valid with `--executor dask`\n")
+
+
+@pytest.mark.parametrize("option", [f"--{name.replace('_', '-')}" for name in CLUSTER_OPTIONS])
+@pytest.mark.parametrize("where", ["local", "dask"])
+def test_an_empty_value_is_refused_and_not_taken_for_none(option, where, tmp_path):
+    # As from `--scheduler "$SCHEDULER"`: the run would be on a cluster of this machine.
+    write(tmp_path, job="tasks: [{command: [touch, begun]}]")
+    run = mprun("job.yaml", "--executor", where, option, "", cwd=tmp_path)
+    assert (run.code, run.stderr) == (2, f"error: `{option}` is empty; leave it out, or give a value\n")
+    assert not (tmp_path / "begun").exists()
 
 
 def test_without_distributed_it_says_how_to_install_it(monkeypatch):
@@ -40,6 +51,14 @@ def test_a_scheduler_file_that_is_not_there_is_named(tmp_path):
     assert run.code == 2
     assert run.stderr.startswith("error: no such file: missing.json (`--scheduler-file`)")
     assert run.directory is None
+
+
+@pytest.mark.parametrize("text", ['{"address": null}', '{"address": 5}', "[1]", "{}", "x"])
+def test_a_scheduler_file_without_an_address_is_refused(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.1)
+    (tmp_path / "scheduler.json").write_text(text)
+    with pytest.raises(ValueError, match="the file does not have the address of a scheduler"):
+        asyncio.run(cluster._address_in(str(tmp_path / "scheduler.json")))
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,18 @@ def desk(tmp_path):
     return tmp_path
 
 
-def complete(desk, *words, shell="zsh"):
-    """The words that a shell offers; the last of `words` is being typed."""
+def complete(desk, *words):
+    """The words that zsh offers; the last of `words` is being typed."""
     variables = {"COMP_WORDS": shlex.join(["mprun", *words]), "COMP_CWORD": str(len(words))}
     answer = subprocess.run(
         [sys.executable, "-m", "mprun"],
         cwd=desk,
-        env=environment(_MPRUN_COMPLETE=f"{shell}_complete", PORT="80", **variables),
+        env=environment(_MPRUN_COMPLETE="zsh_complete", PORT="80", **variables),
         capture_output=True,
         text=True,
         timeout=50,
     )
     assert (answer.returncode, answer.stderr) == (0, "")
-    if shell == "bash":
-        return [line.partition(",")[2] for line in answer.stdout.splitlines()]
     return answer.stdout.splitlines()[1::3]
 
 
@@ -68,9 +66,36 @@ def test_params_choices_and_tasks_are_completed(desk):
     assert complete(desk, "job.yaml", "-p", "size=small", "s") == ["say"]
 
 
-def test_bash_takes_a_param_for_three_words(desk):
-    assert complete(desk, "job.yaml", "-p", "size", "=", shell="bash") == ["small", "large"]
-    assert complete(desk, "job.yaml", "-p", "size", "=", "l", shell="bash") == ["large"]
+def in_bash(desk, line, current, breaks=" \t\n\"'><=;|&(:"):
+    """What bash offers in place of the part of the line that it takes for a word, `current`."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "mprun"],
+        cwd=desk,
+        env=environment(
+            **{"_MPRUN_COMPLETE": "bash_complete", "PORT": "80", "COMP_LINE": line},
+            **{"COMP_CURRENT": current, "COMP_WORDBREAKS": breaks},
+        ),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    return [line.partition(",")[2] for line in answer.stdout.splitlines()]
+
+
+def test_bash_gets_what_follows_the_place_where_it_divides_a_word(desk):
+    assert in_bash(desk, "mprun job.yaml -p size=", "=") == ["small", "large"]
+    assert in_bash(desk, "mprun job.yaml -p n=1 -p size=l", "l") == ["large"]
+    assert in_bash(desk, "mprun job.yaml --param=size=l", "l") == ["large"]
+    assert in_bash(desk, "mprun job.yaml -p size=l", "size=l", breaks=" ") == ["size=large"]
+    assert in_bash(desk, "mprun job.yaml -p 'size=l", "'size=l") == ["size=large"]
+    assert in_bash(desk, "mprun job.yaml sa", "sa") == ["say"]
+    assert len(in_bash(desk, "mprun job.yaml ", "")) == 5
+
+
+def test_an_option_stays_before_its_value(desk):
+    assert complete(desk, "job.yaml", "--param=size=l") == ["--param=size=large"]
+    assert complete(desk, "job.yaml", "--param=s") == ["--param=size="]
 
 
 @pytest.mark.parametrize(

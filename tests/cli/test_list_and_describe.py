@@ -72,7 +72,6 @@ def test_job_files_and_recipes_of_packages_are_listed_with_their_params(run):
     ]
     assert done.stderr.splitlines() == [
         "bad.yaml: line 1: unknown key `nme` in task `Process-1`",
-        "other.yaml: not a job file",
         "torn.yaml: line 1: invalid YAML: did not find expected node content",
     ]
     assert "imported" not in done.stdout + done.stderr
@@ -92,8 +91,24 @@ def test_a_directory_or_a_package_is_listed(where, names, run):
     assert [schemas.refusals("list", line) for line in lines] == [[]] * len(lines)
 
 
+def test_a_directory_without_job_files_is_named(run, desk):
+    (desk / "empty").mkdir()
+    assert run("list", "empty").stderr == "no job files in `empty`\n"
+
+
+def test_hidden_files_and_files_without_tasks_are_not_named(run, desk):
+    (desk / ".pre-commit-config.yaml").write_text("repos: []\n")
+    (desk / ".hidden.yaml").write_text("tasks: [{command: ls}]\n")
+    named = run("list", ".")
+    assert "other.yaml: not a job file" in named.stderr.splitlines()
+    for done in (run("list"), named):
+        assert ".pre-commit-config" not in done.stderr
+        assert ".hidden" not in done.stdout
+    assert "other.yaml" not in run("list", "--json").stdout
+
+
 def test_files_that_are_not_listed_are_objects_too(run):
-    lines = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in run("list", ".", "--json").stdout.splitlines()]
     assert [schemas.refusals("list", line) for line in lines] == [[]] * len(lines)
     errors = {line["job"]: line["error"] for line in lines if line["error"]}
     assert errors.keys() == {"bad.yaml", "other.yaml", "torn.yaml"}
@@ -134,7 +149,7 @@ tasks:
   say   echo ${params.day} ${params.n} [quick]  says it
   many  echo '${matrix.x}' (3 tasks)
 tags: quick
-example: MPRUN_PARAM_TOKEN=VALUE mprun job.yaml -p day=2026-01-31 -p hosts=a -p n=1
+example: mprun job.yaml -p day=2026-01-31 -p token=@FILE -p hosts=a -p n=1
 options of a run: mprun run --help
 """
 
@@ -157,7 +172,8 @@ def test_a_job_is_described(command, run):
 
 def test_the_example_of_a_description_works_when_it_is_pasted(run, desk):
     example = json.loads(run("describe", "job.yaml", "--json").stdout)["example"]
-    command = example.replace(" mprun ", f" {shlex.quote(sys.executable)} -m mprun ")
+    (desk / "FILE").write_text("a secret\n")
+    command = example.replace("mprun ", f"{shlex.quote(sys.executable)} -m mprun ", 1)
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=desk,
@@ -168,6 +184,13 @@ def test_the_example_of_a_description_works_when_it_is_pasted(run, desk):
     )
     assert done.returncode == 0, done.stderr
     assert "2026-01-31 1" in done.stdout
+
+
+def test_a_command_is_shown_as_it_runs_and_a_job_without_words_has_no_empty_line(run, desk):
+    write(desk, job_short="tasks: [{command: 'echo \"$${#TOKEN} characters\"', name: say}]")
+    lines = run("describe", "job_short.yaml").stdout.splitlines()
+    assert lines[:2] == ["job_short: 1 task", "file: job_short.yaml"]
+    assert '  say  echo "${#TOKEN} characters"' in lines
 
 
 def test_a_description_as_json_has_its_schema(run):
@@ -222,6 +245,15 @@ def test_an_invalid_job_is_explained_and_not_described(run):
     done = run("bad.yaml", "--help")
     assert (done.code, done.stdout) == (2, "")
     assert "unknown key `nme`" in done.stderr
+
+
+def test_a_narrow_list_has_the_params_below_the_names(desk, site):
+    _, shown = on_terminal("list", cwd=desk, columns=40, PYTHONPATH=str(site), PORT="80", CI="")
+    lines = shown.splitlines()
+    row = lines.index("job.yaml                   demo")
+    assert lines[row + 1 : row + 3] == ["      Does things.", "      day, token, hosts, n, size=small,…"]
+    assert "      day, size=small" in lines
+    assert max(map(len, lines[: row + 8])) <= 40
 
 
 def test_lines_are_no_wider_than_the_terminal(desk, site):

@@ -3,8 +3,10 @@
 import importlib
 import re
 import struct
+import tempfile
 import xml.etree.ElementTree as ElementTree
 import zlib
+from pathlib import Path
 
 import pytest
 from support.runs import ROOT, write
@@ -52,16 +54,23 @@ def test_a_picture_is_small_says_what_it_is_made_from_and_asks_for_nothing(path)
         assert b"/tmp/" not in data
 
 
-def test_a_run_on_a_terminal_becomes_frames(tool, tmp_path):
+@pytest.fixture
+def short_path():
+    """A directory whose path has room in a line of the terminal, beside the name of a task."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_a_run_on_a_terminal_becomes_frames(tool, short_path):
     write(
-        tmp_path,
+        short_path,
         job="""
         tasks:
           - {name: good, command: "echo '<b>'; sleep 0.6"}
           - {name: bad, command: "pwd; sleep 1; exit 3"}
         """,
     )
-    picture = tool("animation").animation(tmp_path, "mprun job.yaml", "made from nothing", "/shop")
+    picture = tool("animation").animation(short_path, "mprun job.yaml", "made from nothing", "/shop")
     frames = ElementTree.fromstring(picture).findall(f"{SVG}g")
     texts = [" ".join(text.text for text in frame.iter(f"{SVG}text")) for frame in frames]
     assert len(frames) >= 2

@@ -217,6 +217,14 @@ def test_error_for_an_unknown_run_names_the_newest(name, made):
     assert "\x1b" not in shown.stderr
 
 
+def test_the_name_of_a_task_in_place_of_a_run_is_understood(made):
+    path, _ = made
+    for name in ("answer", "answer it"):
+        shown = mprun("show", name, cwd=path)
+        assert (shown.code, "for the task" in shown.stderr) == (2, name == "answer")
+    assert "`mprun logs answer`; its attempts: `mprun show -v`" in mprun("tree", "answer", cwd=path).stderr
+
+
 # -- damaged records
 
 
@@ -404,3 +412,10 @@ def test_two_runs_at_once_in_one_state_directory(desk):
     for process in both:
         assert finish(process, desk / ".mprun").code == 0
     assert len(os.listdir(desk / ".mprun" / "runs")) == 2
+
+
+def test_the_id_of_a_run_before_a_task_is_not_a_task(tmp_path):
+    write(tmp_path, job="tasks: [{name: a, command: ls}]\n")
+    run = mprun("job.yaml", cwd=tmp_path).one("run_started")["run"]
+    shown = mprun("logs", run, "a", cwd=tmp_path)
+    assert (shown.code, shown.stderr.count(f"; write `--run {run}`\n")) == (2, 1)

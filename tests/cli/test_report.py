@@ -17,7 +17,7 @@ from support.records import FINISHED, STAMP, STARTED, ended, exited, read, recor
 from support.report_records import large_run
 from support.runs import eventually, finish, mprun, start, write
 
-from mprun.cli.report import pieces
+from mprun.cli.report_page import pieces
 from mprun.record import reader
 from mprun.record.run_list import find_run
 from mprun.record.run_state import RunState

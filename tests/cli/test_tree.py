@@ -204,6 +204,23 @@ def test_the_tree_can_be_read_in_a_narrow_terminal(columns, made):
     assert "\x1b" not in on_terminal("tree", cwd=path, columns=columns, NO_COLOR="1")[1]
 
 
+def test_attempts_and_siblings_are_told_apart_in_a_narrow_terminal(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        tasks:
+          - {name: flaky-connection, command: exit 1, retry: 2}
+          - {name: fetch-all-the-pages, command: "true", matrix: {page: [1, 2]}}
+        """,
+    )
+    assert mprun("job.yaml", cwd=tmp_path).code == 1
+    shown = on_terminal("tree", cwd=tmp_path, columns=40, NO_COLOR="1", LC_ALL="C.UTF-8")[1]
+    names = [line[:20].strip() for line in shown.splitlines()]
+    assert len(set(names)) == len(names) == 8
+    assert [name[-2:] for name in names if "fla" in name] == ["on", "=2", "=3"]
+    assert [name[-2:] for name in names if "fet" in name] == ["1]", "2]"]
+
+
 @pytest.mark.parametrize("columns", [24, 40, 70])
 def test_a_narrow_terminal_shortens_names_and_keeps_pids(columns, tmp_path):
     names = [f"{letter}-name-that-is-longer-than-a-narrow-terminal-is-wide" for letter in "abc"]
@@ -214,7 +231,7 @@ def test_a_narrow_terminal_shortens_names_and_keeps_pids(columns, tmp_path):
     assert head.split()[:2] == ["PROCESS", "PID"]
     for number, letter in enumerate("abc"):
         (line,) = [line for line in lines if f"─ {letter}-" in line]
-        assert f"…  {4_000_000 + number}  " in line
+        assert re.search(rf"…\S*  {4_000_000 + number}  ", line)
     assert max(map(len, [head, *lines])) <= columns
     assert ("MEMORY" in head) == (columns == 70)
 
@@ -426,3 +443,18 @@ def test_usage_of_mprun_is_left_out_if_it_is_not_recorded(tmp_path, used):
     assert (engine["cpu"], engine["max_rss"], engine["threads"]) == (None, None, None)
     shown = mprun("show", "-v", cwd=tmp_path)
     assert (shown.code, "mprun itself" in shown.stdout) == (0, False)
+
+
+def test_an_attempt_that_no_other_one_followed_was_not_retried(tmp_path):
+    write(
+        tmp_path,
+        job="""
+        fail_fast: true
+        tasks:
+          - {name: a, command: exit 1, retry: {retries: 1, delay: 1m}}
+          - {name: b, command: sleep 0.5; exit 1}
+        """,
+    )
+    mprun("job.yaml", cwd=tmp_path)
+    shown = read(tmp_path, "show", "-v")[1]
+    assert re.search(r" a attempt=1 .*, not retried$", shown, re.MULTILINE)

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 
 import pytest
+from support.compared import forget_compiled
 from support.runs import mprun
 
 FILES = {
@@ -101,11 +102,14 @@ def done(tmp_path_factory):
 
 
 @pytest.fixture
-def project(done, tmp_path):
-    """The same at another place, as a user would move it."""
-    path = tmp_path / "moved"
-    shutil.copytree(done, path, symlinks=True)
-    return path
+def project(done):
+    """The same, as it was after that run, in its own directory: in another one, every task would run."""
+    as_it_was = done.with_name(f"{done.name}-as-it-was")
+    if not as_it_was.exists():
+        shutil.copytree(done, as_it_was, symlinks=True)
+    shutil.rmtree(done)
+    shutil.copytree(as_it_was, done, symlinks=True)
+    return done
 
 
 def run(path, *options, mode="fast"):
@@ -126,6 +130,7 @@ def edit(name, old, new):
         text = (path / name).read_text()
         assert old in text
         (path / name).write_text(text.replace(old, new))
+        forget_compiled(path)
 
     return change
 
@@ -195,8 +200,8 @@ EDITS = {
             write("helper/__init__.py", (path / "helper.py").read_text())(path),
             remove("helper.py")(path),
         ),
-        NOTHING,
-        "",
+        {"crunch"},
+        "module helper is imported from another file",
     ),
     "touch of an input": (touch("data/a.csv"), NOTHING, ""),
     "touch of a module": (touch("helper.py"), NOTHING, ""),
@@ -245,7 +250,7 @@ EDITS = {
     "result of another task": (
         edit("work.py", '"label": label', '"label": [label]'),
         {"crunch"},
-        "argument fetched has changed since",
+        "argument fetched, the result of fetch, has changed since",
     ),
     "upgraded distribution": (upgrade("acme"), {"crunch"}, "distribution acme has changed from 1.0 to 2.0"),
     "upgraded requirement": (upgrade("base"), {"crunch"}, "distribution base has changed from 1.0 to 2.0"),

@@ -24,6 +24,7 @@ def folder(tmp_path):
     [
         ("job.yaml --oputput none", "unknown option `--oputput`; did you mean `--output`?"),
         ("--verison", "unknown option `--verison`; did you mean `mprun --version`?"),
+        ("--versio", "unknown option `--versio`; did you mean `mprun --version`?"),
         ("run --hlep", "unknown option `--hlep`; did you mean `--help`?"),
         ("help rnu", "unknown command `rnu`; did you mean `run`?"),
         ("help xyzzy", "unknown command `xyzzy`; see `mprun help`"),

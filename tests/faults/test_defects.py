@@ -59,7 +59,7 @@ def ends_in_order(run, tmp_path):
 def test_a_defect_stops_the_tasks_and_is_recorded_as_exit_3(tmp_path, name, hit):
     """(C54)"""
     # They come late, or fewer than four times.
-    hit = {"loop.verdict": hit.replace("4", "1"), "loop.resolve": hit.replace("4", "2")}.get(name, hit)
+    hit = {"loop.verdict": hit.replace("4", "1"), "loop.resolve": hit.replace("4", "1")}.get(name, hit)
     write(tmp_path, job=JOB, sitecustomize=LESS_TIME)
     env = {"MPRUN_FAILPOINTS": f"{name}=raise:{hit}", "PYTHONPATH": str(tmp_path)}
     process = start("job.yaml", cwd=tmp_path, env=env)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
 
 import pytest
 from support.attempts import Attempts
-from support.runs import START_METHODS, alive, write
+from support.runs import START_METHODS, alive, finish, recorded_starts, start, write
 
 from mprun.executors.base import StartCancelled
 
@@ -90,6 +91,46 @@ def test_a_start_without_free_descriptors_is_retried_and_others_are_unaffected(l
         assert attempts.end(key).code == 0
     resource.prlimit(launcher, resource.RLIMIT_NOFILE, limit)
     assert attempts.end(waiting).result == go
+
+
+# Each task leaves a child that ends a little later than it does.
+PAIRS = """\
+    import os, signal, time
+
+    def pair():
+        print("begun", flush=True)
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os._exit(0)))
+        time.sleep(100)
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("spare", range(4))
+@pytest.mark.parametrize("signals", [("SIGTERM",), ("SIGTSTP", "SIGCONT", "SIGTERM")])
+def test_a_run_that_has_used_up_its_descriptors_is_stopped_as_any_other(tmp_path, spare, signals):
+    tasks = "".join(f"  - {{name: t{number}, target: 'work:pair'}}\n" for number in range(40))
+    write(tmp_path, work=PAIRS, job=f"max_parallel: 40\ntasks:\n{tasks}")
+    limit = 36 + spare
+    process = start(
+        "job.yaml",
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
+    )
+    # Those that have no descriptor wait.
+    seen = -1
+    while (begun := len(recorded_starts(tmp_path / ".mprun"))) != seen or not begun:
+        seen = begun
+        time.sleep(0.5)
+    assert 0 < begun < 40
+    for name in signals:
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.5)
+    run = finish(process, tmp_path / ".mprun")
+    assert run.code == 143
+    outcomes = [event["outcome"] for event in run.of("task_finished")]
+    assert sorted(set(outcomes)) == ["cancelled", "stopped"]
+    assert outcomes.count("stopped") == begun
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the kernel does not limit root")

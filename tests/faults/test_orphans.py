@@ -25,6 +25,7 @@ from support.runs import (
     read_events,
     start,
     write,
+    written,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
@@ -300,7 +301,7 @@ def test_orphans_end_with_a_task_that_is_stopped(tmp_path, grace):
     write(tmp_path, work=WORK, job=f"tasks: [{task}]")
     process = start("job.yaml", cwd=tmp_path)
     held = tmp_path / "held"
-    pid = int(eventually(lambda: held.exists() and held.read_text()))
+    pid = int(written(held))
     assert mprun("stop", "it", cwd=tmp_path).code == 0
     run = finish(process, tmp_path / ".mprun")
     assert run.outcome("it") == "stopped"
@@ -482,7 +483,7 @@ def test_a_task_that_a_tracer_from_outside_holds_at_its_exit_is_given_up(tmp_pat
     """
     write(tmp_path, held=work, job=job)
     engine = start("job.yaml", "--start-method", method, cwd=tmp_path)
-    pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    pid = int(written(tmp_path / "pid"))
     tracer = subprocess.Popen([sys.executable, "-c", FOREIGN_TRACER, str(pid)], cwd=tmp_path)
     try:
         eventually((tmp_path / "traced").exists)

@@ -28,6 +28,7 @@ from support.runs import (
     read_events,
     start,
     write,
+    written,
 )
 
 from mprun.jobfile.schema.job_schema import schema_text
@@ -222,7 +223,7 @@ def test_a_recorded_task_is_killed_with_its_session_and_descendants(tmp_path, sl
     inner = "sleep 60 & setsid sleep 60 & echo $!; wait"
     with log_of(tmp_path) as log:
         task = sleeper("sh", "-c", f"sh -c '{inner}' > {path}; while :; do :; done", stdout=log)
-    hidden = int(eventually(lambda: path.exists() and path.read_text()))
+    hidden = int(written(path))
     assert alive(hidden)
     old_run(tmp_path, [STARTED, task_started(task.pid, procfs.read_stat(task.pid).start_ticks)])
     stderr = next_start(tmp_path).stderr
@@ -309,7 +310,7 @@ def test_a_descendant_that_hides_from_its_run_is_killed_after_both_were_killed(r
         job=f"tasks: [{task}]\n",
     )
     run = run_to_kill("job.yaml")
-    pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
+    pid = int(written(tmp_path / "pid"))
     eventually(lambda: procfs.read_name(pid) == "sleep")
     process = psutil.Process(pid)
     run.kill_both()
@@ -366,7 +367,7 @@ def test_a_copied_or_forged_state_directory_has_no_process_of_the_run_elsewhere_
     script = "setsid sleep 60 > /dev/null 2>&1 & echo $! > pid; wait"
     write(tmp_path, job=json.dumps({"tasks": [{"command": script}, {"command": "sleep 60"}]}))
     run = run_to_kill("job.yaml")
-    pid = int(eventually(lambda: (path := tmp_path / "pid").exists() and path.read_text()))
+    pid = int(written(tmp_path / "pid"))
     eventually(lambda: procfs.read_name(pid) == "sleep")
     run.until("task_started", count=2)
     run_id = run_id_of(newest_run(tmp_path / ".mprun").events)

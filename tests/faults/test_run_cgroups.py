@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.cgroups import Cgroup, why_none
 from support.other_user import AS_NOBODY, OTHER_USER, can_be_nobody
-from support.runs import START_METHODS, alive, eventually, finish, write
+from support.runs import START_METHODS, alive, eventually, finish, write, written
 
 from mprun.executors.local import LocalExecutor
 from mprun.executors.subreaper import Subreaper
@@ -106,11 +106,6 @@ def kill(*pids):
             os.kill(pid, number)
 
 
-def written(path):
-    """The pid that a process has written."""
-    return int(eventually(lambda: path.exists() and path.read_text()))
-
-
 @pytest.mark.parametrize("method", START_METHODS)
 def test_all_tasks_of_a_run_are_in_a_cgroup_that_is_gone_afterwards(cgroup, tmp_path, method):
     tasks = [
@@ -149,7 +144,7 @@ def test_what_hides_is_killed_by_the_next_start(make, tmp_path, method, can_have
     cgroup = make(can_have_children=can_have)
     write(tmp_path, work=WORK, job='tasks: [{name: t, target: "work:hide"}]', job_next=NEXT)
     engine = cgroup.start("job.yaml", "--start-method", method, cwd=tmp_path)
-    hidden = written(tmp_path / "hidden")
+    hidden = int(written(tmp_path / "hidden"))
     assert len(cgroup.runs()) == can_have
     kill(launcher_of(engine), engine.pid)
     engine.communicate()
@@ -169,7 +164,7 @@ def test_what_a_target_starts_at_import_is_killed_by_the_next_start(make, tmp_pa
     write(tmp_path, work=WORK, hides="from work import hide\nhide()\n", job='tasks: [{target: "hides:f"}]')
     write(tmp_path, job_next=NEXT)
     engine = cgroup.start("job.yaml", "--start-method", method, cwd=tmp_path)
-    hidden = written(tmp_path / "hidden")
+    hidden = int(written(tmp_path / "hidden"))
     kill(launcher_of(engine), engine.pid)
     engine.communicate()
     assert alive(hidden)
@@ -265,7 +260,7 @@ def test_a_copy_of_a_state_directory_has_nothing_killed(cgroup, tmp_path):
         folder.mkdir()
         write(folder, work=WORK, job='tasks: [{name: t, target: "work:hide"}]', job_next=NEXT)
     engine = cgroup.start("job.yaml", cwd=original)
-    hidden = written(original / "hidden")
+    hidden = int(written(original / "hidden"))
     launcher = launcher_of(engine)
     shutil.copytree(original / ".mprun", copy / ".mprun", symlinks=True)
     kill(launcher, engine.pid)

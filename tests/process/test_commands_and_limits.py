@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from support.attempts import Attempts, error_file
-from support.runs import START_METHODS, alive, eventually, write
+from support.runs import START_METHODS, alive, eventually, write, written
 
 from mprun.engine.attempt_result import attempt_result, limit_reached
 from mprun.executors.base import Exited
@@ -215,6 +215,8 @@ REFUSED = [
     ),
     (("plain/none",), 127, "NotADirectoryError", "plain/none: Not a directory"),
     (("./orphan",), 127, "FileNotFoundError", "./orphan: its interpreter does not exist"),
+    (("./link",), 127, "OSError", "./link: Too many levels of symbolic links"),
+    (("./turns",), 126, "OSError", "./turns: Too many levels of symbolic links"),
     (("",), 127, "FileNotFoundError", "'': command not found"),
     (("./plain",), 126, "PermissionError", "./plain: Permission denied"),
     (("./folder",), 126, "IsADirectoryError", "./folder: Is a directory"),
@@ -231,6 +233,9 @@ def test_a_command_that_cannot_be_executed_is_reported_as_by_a_shell(
     (tmp_path / "folder").mkdir()
     script(tmp_path / "plain", "echo", 0o644)
     script(tmp_path / "orphan", "#!/no/such/interpreter\n")
+    script(tmp_path / "turns", "#!./other\n")
+    script(tmp_path / "other", "#!./turns\n")
+    (tmp_path / "link").symlink_to("link")
     script(tmp_path / "binary", b"\x7fNOT\0 a program")
     script(tmp_path / "long", "#!/bin/sh\n")
     ended = attempts.run(command=words, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
@@ -304,7 +309,7 @@ def test_a_target_can_run_beside_commands(directory):
 
 def started_by(path):
     """The pid that a process writes, once it has written it."""
-    return int(eventually(lambda: path.exists() and path.read_text().strip()))
+    return int(written(path))
 
 
 def test_orphans_of_a_command_are_killed_at_its_end_and_reported(attempts, tmp_path):
@@ -474,6 +479,8 @@ def test_a_result_is_written_even_if_all_files_and_memory_are_used(directory, me
         assert (ended.code, ended.error, ended.result) == (0, None, "x" * 10_000), ended.log
 
 
+# That limits are set is tested on every Python. The rest is up to the kernel, which counts in whole seconds.
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("method", "order", "code", "message"),
     [

@@ -597,3 +597,11 @@ def test_a_fork_server_sends_the_pid_of_a_process_that_still_waits_for_its_data(
         os.close(writer)
         assert forkserver.read_signed(sentinel) == 0
     """)
+
+
+def test_the_version_of_python_is_the_first_word_of_what_it_says_of_itself():
+    """So `mprun.record.unchanged` does not import `platform`."""
+    python("""
+        import platform
+        assert sys.version.partition(" ")[0] == platform.python_version()
+    """)

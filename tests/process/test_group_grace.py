@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from support.runs import START_METHODS, alive, eventually, start, write
+from support.runs import START_METHODS, alive, eventually, start, write, written
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
@@ -53,7 +53,7 @@ def go(tmp_path, crash_target):
 
 
 def pid_of_server(directory):
-    return int(eventually(lambda: (directory / "up").exists() and (directory / "up").read_text(), 30))
+    return int(written(directory / "up", 30))
 
 
 def leader_has_ended(run, task="server"):

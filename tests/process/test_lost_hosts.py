@@ -358,8 +358,14 @@ def test_a_host_that_is_lost_during_the_imports_is_left_out(place, begin, cluste
     assert run.code == 0, run.stderr
     assert f"warning: host {os.uname().nodename} was lost: {said}" in run.stderr
     assert "Traceback" not in run.stderr
-    assert len(run.one("run_started")["hosts"]) == 1
-    assert ("lost", None) in changes(run)
+    started, lost = run.one("run_started"), run.of("host_changed")[0]
+    # It is the other one that is used.
+    (used,) = started["hosts"]
+    assert lost["change"] == "lost"
+    assert lost["worker"].startswith("tcp://")
+    assert lost["worker"] != used["worker"]
+    # Though it was lost before that.
+    assert lost["time"] >= started["time"]
 
 
 def test_a_run_whose_only_host_is_lost_during_the_imports_says_why(begin, cluster):

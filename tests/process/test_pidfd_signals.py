@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,9 +26,12 @@ def family():
     command = ["sh", "-c", "sleep 60 & echo $!; exec sleep 60"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
     member = int(process.stdout.readline())
+    pidfd = os.pidfd_open(member)
     yield process, member
-    if alive(member):
-        os.kill(member, signal.SIGKILL)
+    # It may have ended, and its pid may be that of another process.
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
     process.kill()
     process.wait()
     process.stdout.close()

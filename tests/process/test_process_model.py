@@ -28,6 +28,7 @@ from support.runs import (
     start,
     survivors,
     write,
+    written,
 )
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -154,12 +155,13 @@ LATE = """
 
     moments = iter(range(1000))
     read_stat = procfs.read_stat
-    # When it ends a fork server, the launcher looks at all processes of the machine.
-    known = set(os.listdir("/proc"))
+    known = set()
 
     def look_late(pid):
-        if str(pid) not in known:
-            known.add(str(pid))
+        found = read_stat(pid)
+        # When it ends a fork server, the launcher looks at all processes of the machine.
+        if found is not None and found.ppid in (os.getpid(), spawn.fork_server_pid()) and pid not in known:
+            known.add(pid)
             time.sleep(0.2)
         return read_stat(pid)
 
@@ -511,13 +513,13 @@ def test_what_a_lost_launcher_left_and_could_not_be_killed_is_named(tmp_path):
             import os
             import subprocess
             import mprun
-            from mprun.executors.subreaper import Subreaper
+            from mprun.executors import orphan_kills
 
             ended = subprocess.Popen(["true"])
             ended.wait()
             others = sorted([os.getpid(), os.getppid()])
-            kill = Subreaper.kill_orphans
-            Subreaper.kill_orphans = lambda self, attempts: [*kill(self, attempts), *others, ended.pid]
+            kill = orphan_kills.kill_orphans
+            orphan_kills.kill_orphans = lambda of, attempts: [*kill(of, attempts), *others, ended.pid]
             result = mprun.run_job(mprun.load_job("job.yaml"))
             print(result.exit_code, result.directory, *others)
         """,
@@ -774,7 +776,7 @@ def test_ctrl_c_during_an_import_starts_nothing(tmp_path):
         job="tasks: [{target: 'slow:run'}]\n",
     )
     engine = start("job.yaml", cwd=tmp_path)
-    launcher = eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    launcher = written(tmp_path / "pid")
     engine.send_signal(signal.SIGINT)
     run = finish(engine, tmp_path / ".mprun")
     assert (run.code, run.directory) == (130, None)

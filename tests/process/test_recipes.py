@@ -97,6 +97,8 @@ def assert_they_overlapped(run):
     assert last_start <= order.index("task_exited")
 
 
+# How tasks share cores is up to the kernel, not to Python.
+@pytest.mark.once
 @every_start_method
 def test_s1_no_more_tasks_than_cores_are_parallel(recipe, method):
     run = recipe("parallel", method)
@@ -105,6 +107,7 @@ def test_s1_no_more_tasks_than_cores_are_parallel(recipe, method):
     assert_they_overlapped(run)
 
 
+@pytest.mark.once
 @every_start_method
 def test_s1_more_tasks_than_cores_are_concurrent(recipe, method):
     # The eight of the file would use more than two seconds of CPU time for each start method.
@@ -115,12 +118,14 @@ def test_s1_more_tasks_than_cores_are_concurrent(recipe, method):
     assert_they_overlapped(run)
 
 
+@pytest.mark.once
 def test_s1_one_at_a_time_is_sequential_C07(tmp_path):
     run = finish(begin("concurrent", "fork", tmp_path, "-j", "1", "-p", "workers=[1,2]"), tmp_path)
     assert_succeeded(run)
     assert_mode(run, tasks=2, at_once=1, cores=CORES)
 
 
+@pytest.mark.once
 @every_start_method
 def test_s1_two_tasks_on_one_core_are_concurrent_and_take_turns(tmp_path, method):
     core = min(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ import pytest
 from support.runs import START_METHODS, mprun, side_by_side, write
 from support.untried import without_calls
 
-from mprun.launcher import fork, stack_dump, stack_text, worker
+from mprun.launcher import fork, requested_stacks, stack_text, worker
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
@@ -272,7 +272,9 @@ def test_a_dump_of_which_no_traceback_can_be_made_is_in_the_log_as_it_is(tmp_pat
     os.write(stacks, b"what was dumped\n")
     fork.private_descriptors.add(stacks)
     monkeypatch.setattr(stack_text, "describe", lambda *_: 1 / 0)
-    stack_dump.Dump((("it", 1), "TERM", "", "group"), "asked", str(tmp_path / log), 0, stacks).write_to_log()
+    requested_stacks.Dump(
+        (("it", 1), "TERM", "", "group"), "asked", str(tmp_path / log), 0, stacks
+    ).write_to_log()
     assert stacks not in fork.private_descriptors
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(stacks)

@@ -16,11 +16,23 @@ from pathlib import Path
 
 import pytest
 from support.other_user import can_be_nobody, start_as_nobody
-from support.runs import START_METHODS, alive, complaint, environment, eventually, finish, mprun, start, write
+from support.runs import (
+    START_METHODS,
+    alive,
+    complaint,
+    environment,
+    eventually,
+    finish,
+    mprun,
+    start,
+    write,
+    written,
+)
 from support.timing import assert_quick
 
 from mprun.engine.control_requests import SUSPEND_TIMEOUT_SECONDS
 from mprun.engine.signals import REPEAT_SECONDS
+from mprun.launcher import task_trees, tree_stops
 from mprun.linux import procfs
 from mprun.linux.run_tags import task_of
 
@@ -376,8 +388,8 @@ def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
     )
     command = [sys.executable, "script.py"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as program:
+        pid = int(written(tmp_path / "stay.pid"))
         try:
-            eventually((tmp_path / "stay.pid").exists)
             eventually((tmp_path / "waits").exists)
             for arguments in (["stay"], []):
                 done = stop(*arguments, cwd=tmp_path)
@@ -385,7 +397,7 @@ def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
                 assert "does not handle signals" in done.stderr
             assert program.poll() is None
         finally:
-            os.kill(int((tmp_path / "stay.pid").read_text()), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             (tmp_path / "go").touch()
         assert program.communicate(timeout=20)[0] == b"1\n"
 
@@ -502,6 +514,51 @@ def test_task_that_forks_all_the_time_is_suspended(go, tmp_path):
     assert run.finish().code == 0
 
 
+# One child at a time, which starts the next one and ends. The next one waits for that: on a busy machine
+# there would be any number of those that have not come to their end yet.
+RELAY = """
+import os, signal, sys, time
+if os.fork() == 0:
+    while not os.path.exists("enough"):
+        parent = os.getpid()
+        if os.fork():
+            os._exit(0)
+        while os.getppid() == parent:
+            time.sleep(0.0005)
+        with open("relay", "a") as file:
+            file.write(".")
+        time.sleep(0.003)
+    os._exit(0)
+signal.pause()
+"""
+
+
+def test_processes_that_each_leave_a_child_are_stopped(tmp_path, monkeypatch):
+    # However busy the machine is.
+    monkeypatch.setattr(tree_stops, "STOP_SECONDS", 30)
+    relay = tmp_path / "relay"
+    leader = subprocess.Popen([sys.executable, "-c", RELAY], cwd=tmp_path, start_new_session=True)
+    leaders = {leader.pid: os.pidfd_open(leader.pid)}
+    try:
+        eventually(relay.exists)
+        for _ in range(5):
+            tree_stops.stop_trees(leaders, list)
+            everyone = procfs.processes().values()
+            states = [stat.state for stat in everyone if stat.session == leader.pid and stat.is_alive]
+            # The last of them, and perhaps the one before it.
+            assert states in (["T"] * 2, ["T"] * 3)
+            before = relay.stat().st_size
+            time.sleep(0.02)
+            assert relay.stat().st_size == before
+            task_trees.signal_trees(leaders, signal.SIGCONT)
+            eventually(lambda before=before: relay.stat().st_size > before)
+    finally:
+        (tmp_path / "enough").touch()
+        task_trees.kill_trees(leaders)
+        os.close(leaders[leader.pid])
+        leader.wait()
+
+
 STILL = {
     "attempt timeout": "tasks: [{name: a, target: 'work:wait_for', args: [go], timeout: 1.5}]\n",
     "run timeout": "timeout: 1.5\ntasks: [{name: a, target: 'work:wait_for', args: [go]}]\n",
@@ -607,8 +664,7 @@ def test_task_killed_while_suspended_is_recorded(go, tmp_path):
         "tasks:\n- {name: a, target: 'work:stay', timeout: 600}\n"
         "- {name: b, target: 'work:end', depends_on: {a: finished}}\n"
     )
-    eventually((tmp_path / "stay.pid").exists)
-    pid = int(eventually((tmp_path / "stay.pid").read_text))
+    pid = int(written(tmp_path / "stay.pid"))
     suspend(run)
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.3)

@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from support.runs import START_METHODS, alive, eventually, mprun, write
+from support.runs import START_METHODS, alive, eventually, mprun, write, written
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
@@ -68,8 +68,7 @@ def go(tmp_path, crash_target):
 def up(directory, count=2):
     """Wait until the worker and its children work; the pids of the children."""
     eventually((directory / "up").exists)
-    paths = [directory / f"child{number}.pid" for number in range(count)]
-    return [int(eventually(lambda path=path: path.exists() and path.read_text())) for path in paths]
+    return [int(written(directory / f"child{number}.pid")) for number in range(count)]
 
 
 WARM = "{grace: 600, to: process}"

@@ -4,36 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
+from support.compared import ran, replace, run, settle, why
 from support.runs import environment, eventually, finish, mprun, start, write
 
 from mprun.linux import procfs
-
-
-def run(path, *options, **more):
-    return mprun("job.yaml", *options, cwd=path, **more)
-
-
-def ran(result, task="t"):
-    return bool(result.of("task_started", task))
-
-
-def why(path, task="t"):
-    return mprun("why", task, cwd=path).stdout
-
-
-def replace(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def settle(path):
-    """Code that has just been written might have changed during its import: let it grow older."""
-    newest = max(file.stat().st_ctime_ns for file in path.rglob("*.py"))
-    eventually(lambda: time.time_ns() > newest + 50_000_000, 10)
 
 
 @pytest.mark.parametrize("name", ["MPRUN_PARAM_Y", "MPRUN_TASK_DIR"])
@@ -162,6 +138,93 @@ def test_code_that_imports_what_its_text_does_not_say(tmp_path):
     assert "imports cannot be known" in why(tmp_path)
 
 
+def test_a_new_file_of_tests_that_unittest_finds(tmp_path):
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "__init__.py").write_text("")
+    suite = 'unittest.defaultTestLoader.discover("tests", top_level_dir=".")'
+    write(
+        tmp_path,
+        work=f"import unittest\n\ndef run():\n    return {suite}.countTestCases()\n",
+        job="tasks:\n  - {name: t, target: 'work:run', inputs: []}\n",
+    )
+    for count, name in enumerate(("test_a", "test_b"), start=1):
+        text = "import unittest\n\nclass A(unittest.TestCase):\n    def test(self):\n        pass\n"
+        (tests / f"{name}.py").write_text(text)
+        settle(tmp_path)
+        found = run(tmp_path)
+        assert found.result("t") == count
+        words = "what module `work` imports cannot be known: line 4 (`discover`)"
+        assert words in " ".join(found.stderr.split())
+
+
+def test_a_module_for_another_version_of_python_runs_the_task_once_it_is_there(tmp_path):
+    lines = ["try:", "    import tomllib", "except ImportError:", "    import later", "import sys"]
+    lines += ["if sys.platform == 'other':", "    import later", "", "def run():", "    pass", ""]
+    job = "tasks:\n  - {name: t, target: 'work:run', inputs: []}\n"
+    write(tmp_path, work="\n".join(lines), job=job)
+    settle(tmp_path)
+    assert [ran(run(tmp_path)) for _ in range(2)] == [True, False]
+    (tmp_path / "later.py").write_text("")
+    settle(tmp_path)
+    assert ran(run(tmp_path))
+    assert "module `later` is new" in why(tmp_path)
+
+
+def test_a_script_that_may_no_longer_be_executed(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    write(tmp_path, job="tasks:\n  - {name: t, command: [./script], inputs: [script]}\n")
+    assert [ran(run(tmp_path)) for _ in range(2)] == [True, False]
+    script.chmod(0o644)
+    assert ran(run(tmp_path))
+    assert "input `script` has changed" in why(tmp_path)
+
+
+BESIDE = "from pathlib import Path\n\ndef run():\n    return (Path(__file__).parent / 'data').read_text()\n"
+
+
+@pytest.fixture
+def versions(tmp_path):
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data").write_text(name)
+        (tmp_path / name / "helper.py").write_text(BESIDE)
+        task = "{name: t, target: 'helper:run', inputs: []}"
+        (tmp_path / name / "recipe.yaml").write_text(f"tasks:\n  - {task}\n")
+    return tmp_path
+
+
+OF_A_PATH = "pythonpath: [v1]\ntasks:\n  - {name: t, target: 'helper:run', inputs: []}\n"
+MOVES = {"path": (OF_A_PATH, "t"), "recipe": ("tasks:\n  - {name: use, uses: v1/recipe.yaml}\n", "use/t")}
+
+
+@pytest.mark.parametrize(("job", "task"), MOVES.values(), ids=MOVES)
+def test_the_same_code_in_another_directory_reads_other_data(versions, job, task):
+    write(versions, job=job)
+    settle(versions)
+    assert [ran(run(versions), task) for _ in range(2)] == [True, False]
+    replace(versions / "job.yaml", "v1", "v2")
+    tasks = json.loads(mprun("plan", "job.yaml", "--json", cwd=versions).stdout)["tasks"]
+    assert [one["unchanged"]["skipped"] for one in tasks if one["name"] == task] == [False]
+    moved = run(versions)
+    assert moved.result(task) == "v2"
+    assert "module `helper` is imported from another file" in why(versions, task)
+    assert not ran(run(versions), task)
+
+
+def test_a_module_that_becomes_a_package_reads_other_data(versions):
+    write(versions, job=OF_A_PATH)
+    settle(versions)
+    assert [ran(run(versions)) for _ in range(2)] == [True, False]
+    (versions / "v1/helper").mkdir()
+    (versions / "v1/helper.py").rename(versions / "v1/helper/__init__.py")
+    (versions / "v1/helper/data").write_text("of the package")
+    settle(versions)
+    assert run(versions).result("t") == "of the package"
+
+
 def test_a_folder_in_a_package_that_has_the_name_of_an_attribute(tmp_path):
     (tmp_path / "pkg" / "tests").mkdir(parents=True)
     (tmp_path / "pkg" / "__init__.py").write_text("from .m import run as tests\n")
@@ -230,6 +293,29 @@ def test_a_task_with_artifacts_is_never_skipped(tmp_path):
     assert "`artifacts` cannot be compared" in why(tmp_path)
 
 
+RETRIED = "{name: t, command: 'test -e x || { touch x; exit 1; }', retry: {retries: 1}, inputs: []}"
+
+
+def test_a_flaky_task_runs_again_where_that_fails_the_run(tmp_path):
+    write(tmp_path, job=f"tasks:\n  - {RETRIED}\n")
+    first = run(tmp_path)
+    assert first.code == 0
+    assert not ran(run(tmp_path))
+    planned = " ".join(mprun("plan", "job.yaml", "--flaky", "fail", cwd=tmp_path).stdout.split())
+    because = f"it was flaky in run {first.directory.run_id}, and `flaky: fail` is in effect"
+    assert because in planned
+    strict = run(tmp_path, "--flaky", "fail")
+    assert (strict.code, ran(strict), why(tmp_path)) == (0, True, f"`t` ran: {because}")
+    assert not ran(run(tmp_path, "--flaky", "fail"))
+
+
+def test_a_resumed_run_runs_again_what_was_flaky(tmp_path):
+    write(tmp_path, job=f"flaky: fail\ntasks:\n  - {RETRIED}\n")
+    assert run(tmp_path).code == 1
+    resumed = mprun("resume", cwd=tmp_path)
+    assert (resumed.code, ran(resumed)) == (0, True)
+
+
 def test_why_says_what_kept_a_task_from_being_compared(tmp_path):
     job = "tasks:\n  - {name: t, command: 'true', inputs: []}\n"
     write(tmp_path, job=job)
@@ -261,3 +347,39 @@ def hasher(engine):
             if b"unchanged_process" in file.read():
                 return pid
     return None
+
+
+NAMED = {
+    "description": "description: '${params.x}'",
+    "when": "when: '${params.x}'",
+    "escaped": "env: {Y: '$${params.x}'}, description: '${params.x}'",
+}
+
+
+@pytest.mark.parametrize("keys", NAMED.values(), ids=NAMED)
+def test_a_variable_of_a_param_that_is_in_nothing_else_counts_as_it_is_given(tmp_path, keys):
+    task = f"  - {{name: t, command: 'echo $MPRUN_PARAM_X', inputs: [], {keys}}}"
+    write(tmp_path, job="\n".join(["params: {x: a}", "tasks:", task, ""]))
+    texts = ["true", "true", "yes", "yes"]
+    assert [ran(run(tmp_path, env={"MPRUN_PARAM_X": x})) for x in texts] == [True, False, True, False]
+    assert ran(run(tmp_path))
+
+
+def test_a_variable_of_a_param_in_a_default_that_has_no_effect_counts(tmp_path):
+    task = "  - {name: t, command: 'echo $MPRUN_PARAM_X', inputs: [], env: {Y: fixed}}"
+    write(
+        tmp_path, job="\n".join(["params: {x: a}", "defaults: {env: {Y: '${params.x}'}}", "tasks:", task, ""])
+    )
+    assert [ran(run(tmp_path, env={"MPRUN_PARAM_X": x})) for x in "bbc"] == [True, False, True]
+
+
+def test_a_variable_that_a_recipe_is_given_is_never_kept_as_text(tmp_path):
+    task = "  - {name: t, command: 'echo ${params.token}', inputs: []}"
+    (tmp_path / "recipe.yaml").write_text("\n".join(["params: {token: {type: string}}", "tasks:", task, ""]))
+    use = "  - {name: use, uses: recipe.yaml, with: {token: '${env.ACME_TOKEN}'}}"
+    write(tmp_path, job="\n".join(["tasks:", use, ""]))
+    for text in ("hunter22", "hunter23"):
+        assert run(tmp_path, env={"ACME_TOKEN": text}).code == 0
+    assert "its command has changed since run" in why(tmp_path, "use/t")
+    kept = b"".join(path.read_bytes() for path in (tmp_path / ".mprun/unchanged").iterdir())
+    assert b"hunter2" not in kept

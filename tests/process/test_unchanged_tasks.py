@@ -389,7 +389,7 @@ def skips(desk, *options):
 
 def test_plan_says_what_would_be_skipped_and_imports_nothing(desk):
     write(desk, job=PLANNED)
-    assert skips(desk)["count"]["why"] == "no earlier run has left anything to compare with"
+    assert skips(desk)["count"]["why"] == "no earlier run of this job file has left anything to compare with"
     assert not (desk / ".mprun").exists()
     done = run(desk).directory.run_id
     (desk / "work.py").write_text((desk / "work.py").read_text() + "\n# The import would end Python.\n")

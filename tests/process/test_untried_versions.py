@@ -24,6 +24,7 @@ every_start_method = pytest.mark.parametrize("method", START_METHODS)
 FENCED = (
     "mprun.__main__",
     "mprun.cli.lean_imports",
+    "mprun.executors.dask.lean_distributed",
     "mprun.launcher.environment",
     "mprun.launcher.fork",
     "mprun.launcher.main",
@@ -31,6 +32,7 @@ FENCED = (
     "mprun.lean_json",
     "mprun.linux.prctl",
     "mprun.linux.wait4",
+    "mprun.module_finder",
 )
 BEYOND = (
     "{0} is newer than those that `{1}` was tried with (up to {2}). There mprun is slower, because it uses "
@@ -192,6 +194,18 @@ def test_a_newer_python_does_the_same_by_other_means(tmp_path, method):
         "run in the environment": True,
     }
     assert all(e["cpu"] is not None and e["max_rss"] is not None for e in untried.of("task_exited", "see"))
+
+
+@every_start_method
+def test_a_newer_python_says_what_a_compared_task_has_imported(tmp_path, method):
+    write(tmp_path, work="def noop():\n    return 1\n")
+    (tmp_path / "job.yaml").write_text("tasks: [{name: noop, target: 'work:noop', inputs: []}]\n")
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    variables = with_newer_python(newer)
+    command = ("--start-method", method, "job.yaml")
+    runs = [mprun(*command, cwd=tmp_path, env=variables) for _ in range(2)]
+    assert [bool(run.of("task_started", "noop")) for run in runs] == [True, False]
 
 
 @pytest.mark.parametrize(("package", "distribution"), [("click", "click"), ("yaml", "PyYAML")])

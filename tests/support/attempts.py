@@ -64,6 +64,8 @@ class Attempts:
         self.executor.prepare(
             PrepareRequest(
                 run_id="a-run",
+                # Suites run side by side, and what a launcher that was killed has left is found by it.
+                identity=str(self.directory),
                 import_path=(str(directory),),
                 log=str(self.main_log),
                 start_method=method,
@@ -99,7 +101,7 @@ class Attempts:
                 key=key,
                 name=more.get("name", f"task{key[0]}"),
                 position=more.get("position", key[0] + 1),
-                daemon=False,
+                daemon=more.get("daemon", False),
                 start_method=more.get("method", self.method) if command is None else "fork",
                 target=target,
                 args=tuple(args),
@@ -135,6 +137,10 @@ class Attempts:
         exited = self._until(lambda: self.ended.get(key))
         assert isinstance(exited, Exited), exited
         return Ended(self.started[key], exited, self.log(key), str(self._paths[key]))
+
+    def answer(self, key):
+        """The last report about an attempt, which may not have been started."""
+        return self._until(lambda: self.ended.get(key))
 
     def run(self, **request):
         return self.end(self.start(**request))

@@ -84,9 +84,9 @@ class Cluster:
             time.sleep(0.05)
         raise TimeoutError((self.directory / "cluster.log").read_text())
 
-    def wait_for_workers(self):
+    def wait_for_workers(self, seconds=SECONDS):
         """Wait until all workers are known to the scheduler."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while not all((self.directory / f"{name}.ready").exists() for name in self.workers):
             if time.monotonic() > deadline:
                 raise TimeoutError((self.directory / "cluster.log").read_text())

@@ -171,7 +171,8 @@ class Hosts:
             if name not in workers or workers[name].poll() is not None:
                 host, within = self.network.address[name], self.network.within(name)
                 self.cluster.add_worker(name, 2, host=host, within=within)
-        self.cluster.wait_for_workers()
+        # Nothing of mprun takes part in it.
+        self.cluster.wait_for_workers(HUNG)
 
     def _marked(self):
         """The processes of this cluster, and of its runs."""

@@ -69,6 +69,13 @@ class Short(Two):
         return found
 
 
+class Silent(Any):
+    """Does not know what was imported."""
+
+    def imports(self):
+        return None
+
+
 class Full(Two):
     """Has no room."""
 

@@ -10,8 +10,8 @@ from mprun.jobfile.model import Instance
 from mprun.launcher.channel import attempt_succeeded
 from mprun.scheduling.checked_scheduler import CheckedScheduler
 from mprun.scheduling.dispatch import MAX_TAKEN
+from mprun.scheduling.instance_plan import plan_instance
 from mprun.scheduling.instructions import CancelStart, Resolve, Signal, Start
-from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
 from mprun.scheduling.scheduler import AHEAD, MAX_HELD
 from support.model import Model

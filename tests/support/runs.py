@@ -177,6 +177,11 @@ def eventually(fact, seconds=10):
     return found
 
 
+def written(path, seconds=10):
+    """The text of a file once it has some; fails after `seconds`. Who writes makes the file before."""
+    return eventually(lambda: path.exists() and path.read_text(), seconds)
+
+
 def alive(pid, start_ticks=None):
     """Whether a process is alive, and has this start time; a zombie is not alive."""
     stat = procfs.read_stat(pid)

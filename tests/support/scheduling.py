@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mprun.jobfile.model import Instance
 from mprun.scheduling.checked_scheduler import CheckedScheduler
+from mprun.scheduling.instance_plan import plan_instance
 from mprun.scheduling.instructions import (
     CancelStart,
     Expand,
@@ -15,7 +16,7 @@ from mprun.scheduling.instructions import (
     Signal,
     Start,
 )
-from mprun.scheduling.plan import plan_instance
+from mprun.scheduling.member_runs import Settle
 from mprun.scheduling.retry import AttemptResult
 
 
@@ -46,6 +47,8 @@ class Run:
             case Finish():
                 self.reasons[name] = instruction.reason
                 return f"{instruction.outcome} {name}"
+            case Settle():
+                return f"({instruction.outcome} {name})"
             case Join():
                 return f"join {name} {instruction.position}/{instruction.of}"
             case Signal():

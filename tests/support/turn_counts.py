@@ -12,12 +12,12 @@ from collections import Counter
 from importlib import import_module
 
 import mprun.__main__
-from mprun.engine import event_builder, poller
+from mprun.engine import fact_queue, poller
 
 STEPS = {
     "instances made": ("mprun.engine.late_answers", "plan_instance"),
-    "instances added": ("mprun.scheduling.task_run", "TaskRuns._instance_priority"),
-    "tasks finished": ("mprun.scheduling.task_run", "TaskRuns.finish"),
+    "instances added": ("mprun.scheduling.task_runs", "TaskRuns._instance_priority"),
+    "tasks finished": ("mprun.scheduling.task_runs", "TaskRuns.finish"),
     "tasks resolved": ("mprun.engine.late_answers", "LateAnswers.answer"),
     "tasks released": ("mprun.scheduling.dispatch", "ReleasedTasks._take"),
     "events": ("mprun.record.run_state", "RunState.apply"),
@@ -66,13 +66,13 @@ if __name__ == "__main__":
         return wait(self, timeout)
 
     poller.Poller.wait = end_and_wait
-    take = event_builder.FactQueue.take
+    take = fact_queue.FactQueue.take
 
     def take_and_measure(self):
         facts = take(self)
         turns.most["facts not recorded"] = max(turns.most["facts not recorded"], self.size)
         return facts
 
-    event_builder.FactQueue.take = take_and_measure
+    fact_queue.FactQueue.take = take_and_measure
     sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     mprun.__main__.main()

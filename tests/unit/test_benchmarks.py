@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -13,11 +14,23 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import measuring, peers, picture, rows, table
+from benchmarks import (
+    comparison,
+    measuring,
+    output_rows,
+    peers,
+    picture,
+    results_file,
+    table,
+    task_rows,
+    watching,
+)
+from benchmarks import place as measuring_place
 from benchmarks.figures import Goal, figure, judge, ratio
 from benchmarks.measuring import interleave
 from benchmarks.place import ROOT, Failed, Place
-from benchmarks.rows import QUICK, ROWS, Row
+from benchmarks.row import QUICK, Row, measure
+from benchmarks.rows import ROWS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -38,7 +51,7 @@ def results(**values):
     fast = Goal(text="twice as fast", ours="mprun", against=("loop",), least=2)
     row = {"title": "no-op <tasks>", "unit": "ms", "bases": ("mprun",), "goals": (fast,)}
     measured = [
-        rows.measure(Row(name=name, sides=sides(**values), warm_up=False, **row), 2)
+        measure(Row(name=name, sides=sides(**values), warm_up=False, **row), 2)
         for name in ("start-up", "tasks")
     ]
     return {
@@ -119,9 +132,9 @@ def test_the_cost_of_a_slow_peer_is_extrapolated_to_all_tasks(monkeypatch, count
         counts.append(command)
         return 0.5 + 0.002 * command
 
-    monkeypatch.setattr(rows, "seconds", seconds)
+    monkeypatch.setattr(task_rows, "seconds", seconds)
     peer = peers.Peer(name="p", kind=peers.Kind.TOOL, commands={peers.Work.MANY: lambda place, count: count})
-    assert rows.cost(peer, peers.Work.MANY, None, 1_000, count)() == {"p": pytest.approx(2.5)}
+    assert task_rows.cost(peer, peers.Work.MANY, None, 1_000, count)() == {"p": pytest.approx(2.5)}
     assert counts == asked
 
 
@@ -150,6 +163,13 @@ def test_command_that_hangs_is_killed(place, monkeypatch):
         measuring.seconds([sys.executable, "-c", "import time; time.sleep(50)"], place)
 
 
+def test_the_launcher_may_end_before_the_run_that_is_watched():
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    assert watching.cpu(process.pid) == 0
+    assert watching.cpu(os.getpid()) > 0
+
+
 def test_the_directory_is_cleaned_after_a_run(place):
     place.write("kept.yaml", "tasks: []\n")
     (place.path / "left").mkdir()
@@ -175,7 +195,7 @@ def test_each_row_has_sides_to_compare(name, place):
     assert row.name == name
     assert row.goals
     own = {figure for goal in row.goals for figure in (goal.ours, *goal.against)} - set(row.units)
-    if name not in ("memory", "long"):
+    if name not in ("memory", "long", "foreach"):
         assert own - {"time"} <= set(row.sides)
 
 
@@ -250,47 +270,72 @@ def test_the_flood_of_commands_is_beside_pipes_into_cat_net_of_the_start(monkeyp
         program, write, size = command
         return {"mprun": 5.0, "cat": 0.5}[program] + (size > 1) * flood[program, write]
 
-    monkeypatch.setattr(rows, "commands_of", lambda place, write: command("mprun", write))
-    monkeypatch.setattr(rows, "into_cat", lambda write: command("cat", write))
-    monkeypatch.setattr(rows, "seconds", seconds)
-    verdicts = rows.measure(ROWS["commands"](place, QUICK), 2)["goals"]
+    monkeypatch.setattr(output_rows, "commands_of", lambda place, write: command("mprun", write))
+    monkeypatch.setattr(output_rows, "into_cat", lambda write: command("cat", write))
+    monkeypatch.setattr(output_rows, "seconds", seconds)
+    verdicts = measure(ROWS["command-flood"](place, QUICK), 2)["goals"]
     assert [(one["against"], one["figure"], one["met"]) for one in verdicts] == [
         ("`cat`, text", 0.5, False),
         ("`cat`, zeros", 1.0, True),
     ]
 
 
-def test_the_commands_of_the_flood_run(tmp_path):
-    """With a figure each, and no verdict: net of the start, a small flood may be less than nothing."""
-    options = ["--only", "commands", "--json", tmp_path / "found.json"]
+def quick(tmp_path, only, *options, **variables):
+    """The results of these rows with few tasks, and what was printed."""
+    found = tmp_path / "found.json"
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", *options],
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", only, "--json", found, *options],
         cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
-    (row,) = json.loads((tmp_path / "found.json").read_text("utf-8"))["rows"]
-    sides = ROWS["commands"](Place(tmp_path), QUICK).sides
-    assert [one["name"] for one in row["figures"]] == list(sides)
-    assert row["gaps"] == []
+    return json.loads(found.read_text("utf-8")), run.stdout
 
 
+@pytest.mark.timeout(240)
+# Their verdicts are not looked at: net of the start, a small run may take less than nothing.
+@pytest.mark.parametrize("name", ["foreach", "long", "commands", "command-flood", "pythons", "shapes"])
+def test_the_programs_of_a_row_run(name, tmp_path):
+    found, _ = quick(tmp_path, name)
+    (row,) = found["rows"]
+    assert row["figures"]
+    assert {gap["why"] for gap in row["gaps"]} <= {"not here"}
+    assert row["taken"] > 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs distributed")
+def test_the_programs_of_the_rows_over_hosts_run(tmp_path):
+    found, _ = quick(tmp_path, "hosts,hosts-memory")
+    assert [(bool(row["figures"]), row["gaps"]) for row in found["rows"]] == [(True, [])] * 2
+
+
+def test_each_python_with_an_environment_is_measured_beside_the_script_on_it(tmp_path, monkeypatch):
+    """`tools/bench-env` makes the environments."""
+    python = tmp_path / ".venv-bench-3.9" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(measuring_place, "ROOT", tmp_path)
+    here = Place(tmp_path)
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert here.pythons() == {"3.9": str(python), own: sys.executable}
+    row = ROWS["pythons"](here, QUICK)
+    assert list(row.sides) == [
+        f"{side}, {version}" for version in ("3.9", own) for side in (peers.OURS, peers.SCRIPT)
+    ]
+    assert [(goal.ours, goal.against) for goal in row.goals] == [
+        (f"{peers.OURS}, {version}", (f"{peers.SCRIPT}, {version}",)) for version in ("3.9", own)
+    ]
+
+
+@pytest.mark.timeout(240)
 def test_quick_benchmark_runs_without_any_tool(tmp_path):
     """One row of every kind: commands, a plan, a flood, memory, tasks that sleep, a terminal, and readers."""
-    kinds = "start-up,chain,plan,flood,memory,idle,live-view,readers"
-    files = ["--json", tmp_path / "found.json", "--svg", tmp_path / "found.svg"]
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--only", kinds, *files],
-        cwd=ROOT,
-        env={**os.environ, "PATH": "/nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (0, ""), run.stdout
-    found = json.loads((tmp_path / "found.json").read_text("utf-8"))
+    kinds = "start-up,chain,plan,readers,live-view,flood,idle,memory"
+    found, _ = quick(tmp_path, kinds, "--svg", tmp_path / "found.svg", PATH="/nowhere")
     assert [row["name"] for row in found["rows"]] == kinds.split(",")
     assert all(row["figures"] for row in found["rows"])
     start = found["rows"][0]
@@ -301,3 +346,86 @@ def test_quick_benchmark_runs_without_any_tool(tmp_path):
     assert all(verdict["met"] is not None for row in found["rows"][1:] for verdict in row["goals"])
     ElementTree.parse(tmp_path / "found.svg")
     assert not list(tmp_path.glob("**/.mprun"))
+
+
+def compared(before, after):
+    """The lines of a comparison, without repeated spaces."""
+    return [" ".join(line.split()) for line in comparison.lines(before, after)]
+
+
+def test_a_figure_has_moved_if_its_rounds_have_nothing_in_common_with_the_earlier_ones():
+    before = results(mprun=[1.0, 1.0], loop=[2.0, 2.2])
+    assert compared(before, results(mprun=[3.0, 3.0], loop=[6.6, 6.0]))[-1] == (
+        "0 of 2 figures have moved beyond the spread of their rounds"
+    )
+    slower = compared(before, results(mprun=[1.0, 1.0], loop=[2.3, 2.5]))
+    assert "start-up loop × mprun 2.10 (2.00 to 2.20) 2.40 (2.30 to 2.50) 1.14 ×" in slower
+    assert "tasks loop × mprun 2.10 (2.00 to 2.20) 2.40 (2.30 to 2.50) 1.14 ×" in slower
+    faster = compared(before, results(mprun=[1.0, 1.0], loop=[1.5, 1.7]))
+    assert "tasks loop × mprun 2.10 (2.00 to 2.20) 1.60 (1.50 to 1.70) 0.76 ×" in faster
+    assert "NO LONGER MET: tasks: twice as fast" in faster
+    assert "now met: tasks: twice as fast" in compared(results(mprun=[1.0, 1.0], loop=[1.5, 1.7]), before)
+
+
+def test_the_spread_of_many_rounds_leaves_out_a_tenth_at_each_end():
+    values = [2.0, 9.0, *(1.0 + number / 100 for number in range(10)), 0.1]
+    assert comparison.spread(values[1:]) == comparison.Spread(1.045, 1.0, 1.09, 12)
+    assert comparison.spread([1.0, 9.0]).high == 9.0
+
+
+def test_what_cannot_be_compared_is_said():
+    before = results(mprun=[1.0, 1.0], loop=[2.0, 2.0])
+    after = results(mprun=[1.0, 1.0], loop=[9.0, 9.0], make=[1.0, 1.0])
+    for row in before["rows"]:
+        for line in row["figures"]:
+            del line["values"][1]
+    after["machine"] = {"processor": "slow"}
+    after["load"] = 0.1
+    del after["rows"][0]
+    text = compared(before, after)
+    assert 'warning: another processor: A "fast" <one> earlier, slow now' in text
+    assert "warning: the machine had other work to do earlier: load 3.2" in text
+    assert "not judged, because one round has no spread: 1" in text
+    assert "measured only earlier: 1 figures of start-up" in text
+    assert "measured only now: 1 figures of tasks" in text
+
+
+def test_results_are_compared_with_those_of_an_earlier_version():
+    """The file in the repository may be older than the code: nothing has moved beside itself."""
+    found = results_file.read(ROOT / "benchmarks" / "results.json")
+    assert comparison.spreads(found)
+    assert not [
+        line for line in comparison.lines(found, found) if "have moved" in line and " 0 of" not in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        ("tasks: []", "{} is not JSON"),
+        ("[]", "{} has no results of these benchmarks: list in place of an object"),
+        ('{"load": 1, "machine": {}}', "{} has no results of these benchmarks: no `peers`"),
+        (
+            '{"load": 1, "machine": {}, "peers": [], "rounds": 1, "rows": {}}',
+            "{} has no results of these benchmarks: no list of `rows`",
+        ),
+        (
+            '{"load": 1, "machine": {}, "peers": [], "rounds": 1, "rows": [{}]}',
+            "{} has no results of these benchmarks: no `bases`",
+        ),
+    ],
+)
+@pytest.mark.parametrize("option", ["--compare", "--read"])
+def test_a_file_without_results_is_refused_before_anything_is_measured(
+    option, text, why, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "other.json"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", option, str(path)])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(f"argument {option}: {why.format(path)}; {results_file.REMEDY}")

@@ -6,8 +6,8 @@ from support.plans import plan
 
 from mprun.jobfile.model import Instance, Retry
 from mprun.scheduling.checked_scheduler import CheckedScheduler
+from mprun.scheduling.instance_plan import plan_instance
 from mprun.scheduling.instructions import USER, Expand, Finish, Start
-from mprun.scheduling.plan import plan_instance
 from mprun.scheduling.retry import AttemptResult
 
 FAILED = AttemptResult(succeeded=False, reason="exit 1", exit_code=1)

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.parts import is_in_part
 from support.runs import ROOT, alive, eventually
 
 DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -19,14 +20,15 @@ VENV = """\
     echo "made $1"
 """
 
-# In place of pytest in one environment: counts the lanes that run at this moment, waits until a third one
+# In place of pytest in one environment: counts the lanes that run at this moment, waits until a fourth one
 # has been started, and does what the test has put there under the environment's name.
 PYTEST = """\
     venv=$(basename "${0%/bin/python}")
     touch "running.$$"
     ls running.* | wc -l >>counts
     echo "$venv $*" >>started
-    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 3 ] || break; sleep 0.01; done
+    [ -d "$PYTEST_DEBUG_TEMPROOT" ] && echo "$PYTEST_DEBUG_TEMPROOT" >>directories
+    for n in $(seq 2000); do [ "$(wc -l <started)" -lt 4 ] || break; sleep 0.01; done
     [ ! -e "do$venv" ] || sh "do$venv"
     result=$?
     rm "running.$$"
@@ -74,26 +76,103 @@ def check(tree, *arguments):
     return process.returncode, output
 
 
-def test_every_part_of_the_tests_runs_and_three_at_a_time(tree):
+def test_every_part_of_the_tests_runs_and_four_at_a_time(tree):
     code, output = check(tree, "tests", DEFAULT, "7.7", "8.8", "9.9")
 
     assert (code, output.splitlines()[-1]) == (0, "== all passed"), output
     assert "Python 9.9 is not installed: skipped" in output
     assert sorted((tree / "started").read_text().splitlines()) == [
         ".venv -m pytest -qrs -m not once",
-        ".venv -m pytest -qrs -m once --ignore=tests/cli --ignore=tests/faults",
-        ".venv -m pytest -qrs -m once tests/cli",
-        ".venv -m pytest -qrs -m once tests/faults",
+        ".venv -m pytest -qrs -m once --part=1/3 tests/cli",
+        ".venv -m pytest -qrs -m once --part=1/3 tests/faults",
+        ".venv -m pytest -qrs -m once --part=1/3 tests/process",
+        ".venv -m pytest -qrs -m once --part=1/3 tests/unit",
+        ".venv -m pytest -qrs -m once --part=2/3 tests/cli",
+        ".venv -m pytest -qrs -m once --part=2/3 tests/faults",
+        ".venv -m pytest -qrs -m once --part=2/3 tests/process",
+        ".venv -m pytest -qrs -m once --part=2/3 tests/unit",
+        ".venv -m pytest -qrs -m once --part=3/3 tests/cli",
+        ".venv -m pytest -qrs -m once --part=3/3 tests/faults",
+        ".venv -m pytest -qrs -m once --part=3/3 tests/process",
+        ".venv -m pytest -qrs -m once --part=3/3 tests/unit",
         ".venv-7.7 -m pytest -qrs -m not once",
         ".venv-8.8 -m pytest -qrs -m not once",
     ]
-    assert max(map(int, (tree / "counts").read_text().split())) == 3
+    assert max(map(int, (tree / "counts").read_text().split())) == 4
     assert "\nno chromium\n" in output
     assert "\nno browser\n" in output
     # Of what passed, only that, and what was skipped.
-    assert f"tests on {DEFAULT}, once: passed" in output
-    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 6
+    assert f"tests on {DEFAULT}, once, tests/cli 1/3: passed" in output
+    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 15
     assert "the end of" not in output
+
+
+def test_no_two_suites_share_the_directory_in_which_pytest_removes_what_earlier_ones_left(tree, monkeypatch):
+    """Two that ended at the same time failed on each other's removals. What failed can be looked at."""
+    monkeypatch.setenv("TMPDIR", str(tree))
+    (tree / "do.venv-7.7").write_text("exit 1\n")
+    check(tree, "tests", DEFAULT, "7.7", "8.8")
+    directories = [Path(line) for line in (tree / "directories").read_text().splitlines()]
+
+    assert len(directories) == len(set(directories)) == 15
+    assert [directory for directory in directories if directory.exists()] == [
+        Path(line.split()[-1])
+        for line in (tree / ".lanes/tests-on-7-7.log").read_text().splitlines()
+        if line.startswith("The directories of its tests")
+    ]
+
+
+def test_no_test_is_left_out_of_the_lanes(tree):
+    """The parts have each file of tests once."""
+    assert check(tree, "tests", DEFAULT)[0] == 0
+    lanes = [line.split() for line in (tree / "started").read_text().splitlines() if "-m once" in line]
+    found = [
+        path
+        for *_, part, directory in lanes
+        for path in (ROOT / directory).glob("test_*.py")
+        if is_in_part(path, part.removeprefix("--part="))
+    ]
+
+    assert sorted(found) == sorted((ROOT / "tests").glob("**/test_*.py"))
+
+
+MARKED = """
+import pytest
+{}
+def test_one():
+    pass
+"""
+
+
+def collect(tree, half, **heads):
+    """The files with tests of one half, of those with what is before their test; and pytest's exit code."""
+    for name in ("tests/conftest.py", "pyproject.toml"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes((ROOT / name).read_bytes())
+    if not (tree / "tests/process").exists():
+        (tree / "tests/support").symlink_to(ROOT / "tests/support")
+        (tree / "tests/process").mkdir()
+    for name, head in heads.items():
+        (tree / f"tests/process/test_{name}.py").write_text(MARKED.format(head))
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", half]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    return [name for name in heads if f"test_{name}.py" in done.stdout], done.returncode
+
+
+def test_a_test_runs_in_the_lane_of_its_mark_wherever_that_is(tmp_path):
+    """A name that begins like one of `ONCE` is another one."""
+    heads = {
+        "order": "",
+        "order_of_all": "",
+        "one": "@pytest.mark.once",
+        "all": "pytestmark = pytest.mark.once",
+    }
+    assert collect(tmp_path, "once", **heads) == (["order", "one", "all"], 0)
+    assert collect(tmp_path, "not once", **heads) == (["order_of_all"], 0)
+
+
+def test_a_mark_that_the_lanes_would_not_find_is_refused(tmp_path):
+    assert collect(tmp_path, "not once", hidden="pytestmark = getattr(pytest.mark, 'on' + 'ce')")[1] == 4
 
 
 def test_a_lane_that_fails_is_named_and_shown_whole_and_the_others_run(tree):
@@ -145,7 +224,7 @@ def test_what_needs_the_shared_environment_waits_for_it_and_the_others_do_not(tr
 
 
 def test_without_the_shared_environment_only_the_others_run(tree):
-    (tree / "started").write_text("two\nlanes without\na third\n")
+    (tree / "started").write_text("three\nlanes\nwithout\na fourth\n")
     text = (tree / "tools" / "venv").read_text()
     (tree / "tools" / "venv").write_text(text + '[ "$1" != .venv ] || { echo "no pip"; exit 1; }\n')
 
@@ -154,15 +233,15 @@ def test_without_the_shared_environment_only_the_others_run(tree):
     assert code == 1
     assert "no pip" in output
     assert output.endswith("== FAILED:\n   environment .venv\n")
-    assert (tree / "started").read_text().splitlines()[3:] == [".venv-7.7 -m pytest -qrs -m not once"]
+    assert (tree / "started").read_text().splitlines()[4:] == [".venv-7.7 -m pytest -qrs -m not once"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_lanes(tree, number):
     (tree / "do.venv").write_text("echo $PPID >>pids; exec tail --pid=$PPID -f /dev/null\n")
     process = start(tree, "tests", DEFAULT)
-    # Three lanes, each of which this program runs by itself.
-    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 3)
+    # Four lanes, each of which this program runs by itself.
+    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 4)
     process.send_signal(number)
 
     output, _ = process.communicate(timeout=40)
@@ -183,10 +262,18 @@ def test_a_lane_whose_environment_cannot_be_made_is_a_failure(tree):
 
 
 def test_lint_that_fails_shows_which_step(tree):
-    (tree / "started").write_text("lint needs no\nsecond lane\nand no third\n")
+    (tree / "started").write_text("lint needs\nno second lane\nno third\nand no fourth\n")
 
     code, output = check(tree, "lint")
 
     # Neither ruff nor mypy is there.
     assert code == 1
     assert output.endswith("== FAILED:\n   ruff check\n   ruff format\n   mypy\n")
+
+
+def test_lint_beside_the_tests_runs_none_of_them_once_more(tree):
+    code, _ = check(tree, "lint", "tests", DEFAULT)
+
+    assert code == 1
+    assert "== mypy" in (tree / ".lanes/lint.log").read_text()
+    assert not [line for line in (tree / "started").read_text().splitlines() if "test_house" in line]

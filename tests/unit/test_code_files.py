@@ -1,10 +1,15 @@
 """Which code a target depends on, by the text of its modules."""
 
+import os
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
 from mprun.record.code_files import ImportedCode
 from mprun.record.file_hashes import Unusable
-from mprun.record.source_code import read_code
+from mprun.record.source_code import BY_NAME, UNKNOWN_MODULES, read_code
 
 FILES = {
     "plain.py": "def f():\n    return 1\n",
@@ -24,6 +29,12 @@ FILES = {
     "through.py": "from common import pkg\n\ndef f():\n    return pkg.sub.c.x\n",
     "optional.py": "try:\n    import fast\nexcept ImportError:\n    import plain\n",
     "typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import nowhere\n",
+    "fallback.py": "try:\n    import plain\nexcept ImportError:\n    import nowhere\n",
+    "version.py": "import sys\nif sys.version_info < (3, 0):\n    import nowhere\nelse:\n    import plain\n",
+    "newer.py": "import sys\nif sys.version_info >= (3, 0):\n    import plain\nelse:\n    import nowhere\n",
+    "system.py": "import sys\nif 'win32' == sys.platform:\n    import nowhere\nimport plain\n",
+    "other_error.py": "try:\n    import plain\nexcept OSError:\n    import nowhere\n",
+    "after.py": "import sys\nif sys.platform == 'win32':\n    pass\nimport nowhere\n",
     "missing.py": "import nowhere\n",
     "later.py": "try:\n    def f():\n        import nowhere\nexcept ImportError:\n    pass\n",
     "method.py": "def f(model):\n    model.eval()\n",
@@ -71,6 +82,10 @@ def found(tmp_path):
         ("constant:f", ("constant", "pkg"), ["constant", "plain"]),
         ("folder:f", (), ["folder", "pkg"]),
         ("through:f", ("pkg", "pkg.sub", "pkg.sub.c"), ["common", "pkg", "pkg.sub", "pkg.sub.c", "through"]),
+        ("fallback:f", (), ["fallback", "plain"]),
+        ("version:f", (), ["plain", "version"]),
+        ("newer:f", (), ["newer", "plain"]),
+        ("system:f", (), ["plain", "system"]),
         ("optional:f", (), ["optional", "plain"]),
         ("typed:f", (), ["typed"]),
         ("method:f", ("method", "plain"), ["method"]),
@@ -113,12 +128,23 @@ UNKNOWN = {
     "exec": "exec('1')",
     "an alias of exec": "run = exec",
     "eval": "eval('1')",
+    "compile": "import types\ntypes.FunctionType(compile('1', '', 'eval'), {})()",
+    "discovery": "import unittest\nunittest.defaultTestLoader.discover('tests')",
+    "main of unittest": "import unittest\nunittest.main(module=None)",
+    "main of unittest, by another name": "import unittest as u\nu.main(module=None)",
+    "main from unittest": "from unittest import main",
+    "the class behind it": "import unittest\nunittest.TestProgram(module=None)",
+    "main of pytest": "import pytest\npytest.main([])",
+    "main from pytest": "from pytest import main",
     "builtins": "import builtins",
     "resolve_name": "import pkgutil\npkgutil.resolve_name('json:loads')",
     "locate": "from pydoc import locate\nlocate('json')",
     "runpy": "import runpy",
     "pickle": "import pickle",
     "a lazy package": "def __getattr__(name):\n    return 1",
+    "other interpreters": "from concurrent.futures import InterpreterPoolExecutor",
+    "other interpreters, by their module": "import concurrent.interpreters as others",
+    "of their module, a function": "from concurrent.interpreters import create",
     "sys.path": "import sys\nsys.path.append('x')",
     "an alias of sys": "import sys as s\ns.path.append('x')",
     "path of sys": "from sys import path",
@@ -145,6 +171,9 @@ def test_nothing_is_known_of_code_that_may_import_anything(tmp_path, name):
         "import sys\nsys.exit(1)",
         "import importlib.resources as r\nr.files('json')",
         "import winreg",
+        "import re\nre.compile('x')",
+        "import argparse as main\nmain.main = 1",
+        "import unittest\nif __name__ == '__main__':\n    unittest.main()",
         "import os.path",
     ],
 )
@@ -153,7 +182,7 @@ def test_what_only_looks_like_it_is_known(tmp_path, text):
     assert [*ImportedCode({}, [str(tmp_path)]).of(["work:f"]).paths] == ["work"]
 
 
-@pytest.mark.parametrize("module", ["missing", "later"])
+@pytest.mark.parametrize("module", ["missing", "later", "other_error", "after"])
 def test_an_import_that_is_found_nowhere_is_unknown(found, module):
     with pytest.raises(Unusable, match=f"where module `{module}` finds `nowhere` cannot be known"):
         found(f"{module}:f")
@@ -229,3 +258,55 @@ def test_what_a_distribution_requires_for_an_extra_counts_only_with_the_extra(tm
     (tmp_path / "work.py").write_text("import acme\n")
     found = ImportedCode({}, [str(tmp_path), str(site)]).of(["work:f"]).distributions
     assert [*found] == ["acme", "base", "fine-one", "rich"]
+
+
+# What imports, or runs, what a text says.
+IMPORTS = re.compile(
+    r"(?<![\w.])(?:__import__|import_module|exec|eval|resolve_name|run_path|run_module|find_class)\s*\("
+    r"|\bpickle\.loads?\(|\brunpy\.|\bpkgutil\."
+)
+# What was looked at: no text that is given to these modules becomes a name or a program, except of their own
+# modules, of code that they write themselves, of annotations, and of what a child process does.
+SEEN = (
+    {"_aix_support", "_compat_pickle", "_py_warnings", "_pydatetime", "_pydecimal", "_pyrepl"}
+    | {"annotationlib"}
+    | {"asyncio.__main__", "collections", "ctypes", "dataclasses", "datetime", "dbm", "encodings"}
+    | {"ensurepip", "gettext", "hashlib", "importlib", "inspect", "multiprocessing", "optparse", "pprint"}
+    | {"pydoc_data", "re", "subprocess", "sysconfig", "tkinter", "traceback", "turtle", "typing"}
+    | {"warnings", "zipfile"}
+)
+
+
+def test_every_module_of_python_that_imports_by_name_is_known():
+    library = Path(os.__file__).parent
+    known = BY_NAME | UNKNOWN_MODULES | SEEN
+    found = set()
+    for top in sys.stdlib_module_names:
+        for file in (library / f"{top}.py", *(library / top).rglob("*.py")):
+            module = ".".join(file.relative_to(library).with_suffix("").parts).removesuffix(".__init__")
+            if {"test", "tests"} & {*module.split(".")} or not file.exists():
+                continue
+            parents = {module[: match.start()] for match in re.finditer(r"\.|$", module)}
+            if not parents & known and IMPORTS.search(file.read_text("utf-8", "replace")):
+                found.add(module)
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import unittest", ["helper", "other", "work"]),
+        ("from logging import config", ["helper", "other", "work"]),
+        ("import importlib\nimportlib.resources.files(name)", ["helper", "other", "work"]),
+        ("def f(logging):\n    logging.config.dictConfig({})", ["helper", "other", "work"]),
+        ("import logging", ["work"]),
+    ],
+)
+def test_code_that_imports_what_a_string_names_may_use_all_that_the_job_has_imported(
+    tmp_path, text, expected
+):
+    names = {name: str(tmp_path / f"{name}.py") for name in ("helper", "other", "work")}
+    for path in names.values():
+        Path(path).write_text("")
+    (tmp_path / "work.py").write_text(text + "\n")
+    assert sorted(ImportedCode(names, [str(tmp_path)]).of(["work:f"]).paths) == expected

@@ -215,7 +215,7 @@ def test_what_goes_wrong_is_told_at_once(tmp_path, capsys):
         retries={"connect": 3},
     )
     assert lines == [
-        "[0/9] RETRY 1/3 connect  ConnectionError, again in 0.4s",
+        "[0/9] RETRY 1/3 connect  ConnectionError: no, again in 0.4s",
         "[0/9] RESTART 1 web  killed by SIGKILL, again at once",
         r"[1/9, 1 failed] FAIL      lint  exit 1 (ValueError: no \x1b[31m) after 1.02s",
         "[2/9, 1 failed] KILLED    serve  1 process that it had left running: 4711; "

@@ -1,6 +1,8 @@
 """How diagnostics are rendered: position, source line, caret, help."""
 
 import json
+import re
+import sys
 import unicodedata
 
 import pytest
@@ -10,6 +12,7 @@ from support.timing import quick
 
 from mprun.diagnostic_text import render
 from mprun.diagnostics import (
+    _CONTROLS,
     QUOTE_LIMIT,
     Comparisons,
     Diagnostic,
@@ -271,6 +274,18 @@ def test_every_character_that_acts_or_hides_is_written_out(char, multiline):
     shown = char.encode("unicode_escape").decode()
     assert visible(f"a{char}b", multiline=multiline) == f"a{shown}b"
     assert visible(f"é{char}\n", multiline=True) == f"é{shown}\n"
+
+
+def test_in_no_text_is_a_character_left_that_acts_or_hides():
+    every_one = "".join([chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000])
+    controls = re.findall(_CONTROLS, every_one)
+    assert len(controls) > 4000
+    for char in controls:
+        shown = char.encode("unicode_escape").decode()
+        assert visible(f"{char}├─ \n", multiline=True) == f"{shown}├─ \n"
+    assert all(
+        visible(f"{char}\n", multiline=True) == f"{char}\n" for char in "├─└│…\u00a0\U0001f469\u200d\t"
+    )
 
 
 def test_controls_are_shown_as_python_writes_them():

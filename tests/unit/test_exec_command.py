@@ -1,5 +1,6 @@
 """What a task's process does before it becomes its command: it is done once for every command."""
 
+import os
 import sys
 
 import pytest
@@ -26,3 +27,13 @@ def test_no_function_of_python_is_called_for_each_signal_or_descriptor(step, mon
         sys.setprofile(None)
     ours = {__file__, exec_command.__file__}
     assert [code.co_qualname for code in called if code.co_filename not in ours] == []
+
+
+def test_forks_are_prepared_without_a_look_at_the_directories_of_path(monkeypatch):
+    """One of them may be on a file system that does not answer."""
+    seen = []
+    stat = os.stat
+    monkeypatch.setenv("PATH", "/missing:/usr/bin")
+    monkeypatch.setattr(os, "stat", lambda path, *args, **more: seen.append(path) or stat(path))
+    exec_command.prepare_forks()
+    assert seen == [b"/."]

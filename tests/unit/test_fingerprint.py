@@ -11,6 +11,7 @@ THEN = Fingerprint(
     python="3.11.7",
     code={"work": ["work.py", "6"]},
     distributions={"acme": "1.0"},
+    shown={"argument `n`": "`2`"},
 )
 
 
@@ -21,11 +22,27 @@ THEN = Fingerprint(
         ({"settings": {"its target": "1"}}, "argument `n` is gone"),
         ({"settings": {"its target": "0", "argument `n`": "0"}}, "its target has changed"),
         ({"settings": {**THEN.settings, "argument 1": "2"}}, "argument 1 is new"),
-        ({"inputs": {"b.csv": "4", "c.csv": "3"}}, "input `a.csv` is gone"),
-        ({"inputs": {**THEN.inputs, "0.csv": "1"}, "python": "3.12.0"}, "input `0.csv` is new"),
+        (
+            {
+                "settings": {"its target": "1", "argument `n`": "0"},
+                "shown": {**THEN.shown, "argument `n`": "`3`"},
+            },
+            "argument `n` has changed from `2` to `3`",
+        ),
+        (
+            {"settings": {**THEN.settings, "argument 1": "2"}, "shown": {"argument 1": "`2`"}},
+            "argument 1 is new: `2`",
+        ),
+        ({"inputs": {"b.csv": "4"}}, "input `a.csv` is gone"),
+        (
+            {"inputs": {"b.csv": "4", "c.csv": "3"}},
+            "input `a.csv` is gone, and `c.csv` with the same content is new",
+        ),
+        ({"inputs": {**THEN.inputs, "0.csv": "1"}}, "input `0.csv` is new"),
+        ({"settings": {}, "python": "3.12.0"}, "Python has changed from 3.11.7 to 3.12.0"),
         ({"outputs": {}}, "output `out` is gone"),
         ({"python": "3.12.0"}, "Python has changed from 3.11.7 to 3.12.0"),
-        ({"code": {"work": ["moved/work.py", "6"]}}, ""),
+        ({"code": {"work": ["moved/work.py", "6"]}}, "module `work` is imported from another file"),
         ({"code": {"work": ["work.py", "7"]}}, "module `work` has changed"),
         ({"distributions": {}}, "distribution `acme` is gone"),
         ({"distributions": {"acme": "1.0", "base": "1"}}, "distribution `base` is new"),

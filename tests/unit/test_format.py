@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mprun.reporters.format import (
+    column_widths,
     cut_inside,
     display_width,
     format_duration,
@@ -94,3 +95,12 @@ def test_display_width_counts_as_a_terminal_does():
 def test_a_long_name_keeps_its_beginning_and_its_end(text, width, shown):
     assert cut_inside(text, width) == shown
     assert display_width(shown) <= max(width, 0)
+
+
+def test_a_column_is_as_wide_as_its_widest_cell_wherever_that_is():
+    rows = [("a", "b", "") for _ in range(2500)]
+    for number, row in ((0, ("abc", "b", "")), (1200, ("", "跳舞", "")), (2499, ("", "", "e\u0301"))):
+        rows[number] = row
+    assert column_widths(rows) == [3, 4, 1]
+    assert column_widths(rows[:1000]) == [3, 1, 0]
+    assert column_widths([]) == []

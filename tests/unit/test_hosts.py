@@ -42,8 +42,8 @@ class Host(SimpleNamespace):
         return self.name
 
 
-def host(name, modules, python=HERE):
-    return Host(name=name, modules=modules, facts={"python": python})
+def host(name, modules):
+    return Host(name=name, modules=modules, facts={"python": HERE})
 
 
 def sha256(data):
@@ -68,8 +68,6 @@ def test_a_difference_names_the_host_the_file_and_both_hashes(tmp_path):
         f"/gone.py: sha256 {two} on b, and {one} on a",
         "/gone.py: imported on a, and not on c",
     )
-    found = differences([host("a", {}, python="3.9.1")])
-    assert found == (f"a has Python 3.9.1, and this machine {HERE}",)
 
 
 def test_few_differences_are_told():
@@ -130,6 +128,17 @@ def test_logs_and_result_files_are_written_as_they_arrive(folders, tmp_path):
     assert (tmp_path / "results" / "a.1.json").read_bytes() == b"[1,2]"
     assert (tmp_path / "results" / "b.1.json").read_bytes() == b"2"
     assert (tmp_path / "results" / "c.1.json").read_bytes() == b"3"
+
+
+def test_what_is_open_of_a_lost_host_is_closed(folders, tmp_path):
+    files = RunFiles(folders)
+    open_before = len(os.listdir("/proc/self/fd"))
+    for log, host in (("a.1.log", 0), ("a.1.probe.log", 0), ("b.1.probe.log", 1), ("main.log", 0)):
+        files.append(log, b"one\n", host)
+    files.drop(0, {(0, 1): "a.1.log"})
+    assert len(os.listdir("/proc/self/fd")) == open_before + 1
+    files.append("main.log", b"two\n", 1)
+    assert (tmp_path / "logs" / "main.log").read_bytes() == b"one\ntwo\n"
 
 
 def test_of_a_result_file_that_will_not_arrive_as_a_whole_nothing_is_left(folders, tmp_path):
@@ -621,6 +630,9 @@ class Owner:
     def place(self):
         pass
 
+    def receive(self, host, messages):
+        pass
+
 
 class Worker(SimpleNamespace):
     """In place of a host, with two slots."""
@@ -631,11 +643,14 @@ class Worker(SimpleNamespace):
     def __init__(self, number):
         super().__init__(number=number, name=f"host-{number}", address=f"tcp://{number}", slots=2)
         self.facts, self.modules, self.resources = {"python": HERE, "boot_id": None}, {}, {}
-        self.is_over = self.is_given_up = False
+        self.is_over = self.is_given_up = self.is_worker_gone = False
         self.sent = []
 
     def send(self, *message):
         self.sent.append(message)
+
+    async def run(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -738,7 +753,7 @@ def test_a_main_process_that_left_something_is_not_taken_for_gone():
 def executor():
     """The engine's end of a run on hosts, without a bridge."""
     found = DaskExecutor.__new__(DaskExecutor)
-    found._started, found._unread = {}, []
+    found._started, found._unread, found._open_seconds = {}, [], 60.0
     return found
 
 
@@ -753,12 +768,16 @@ def test_an_attempt_is_told_what_of_it_may_be_left(executor):
 
 
 def test_a_bridge_that_has_ended_before_it_is_asked_is_an_error_with_its_status():
-    options = {"scheduler_file": None, "begun": BridgeProcess()}
+    options = {"scheduler_file": None, "begun": BridgeProcess(), "host_timeout": 30.0, "say": print}
     options["begun"]._process.kill()
     options["begun"]._process.wait()
     executor = DaskExecutor(options)
     with pytest.raises(LauncherError, match=r"has ended \(exit -9\)"):
         executor.wait()
+    # During a run, hosts may have begun something: who resumes it at once would run that twice.
+    (lost,) = executor.receive()
+    assert (lost.unseen, "(exit -9); the hosts kill what they still run" in lost.how) == (True, True)
+    assert lost.how.endswith(" for 30s")
     executor.close()
 
 
@@ -767,9 +786,11 @@ def test_what_comes_together_with_the_answer_of_a_cluster_is_not_lost(executor):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         executor._channel = EngineChannel(ours)
-        theirs.sendall(frame([("opened", 2, []), reports.pack(lost)]))
+        silent = base.HostChange(clock=1.0, change="refused", host="tcp://1", facts={"reason": "silent"})
+        told = ("host", *silent.to_tuple())
+        theirs.sendall(frame([("waiting", "it"), told, ("opened", 2, []), reports.pack(lost)]))
         executor.wait()
-        assert (executor.slots, executor.receive()) == (2, [lost])
+        assert (executor.slots, executor.receive()) == (2, [silent, lost])
 
 
 def test_a_host_that_was_lost_before_it_was_ready_does_not_join(members):
@@ -820,3 +841,68 @@ def test_a_bridge_that_fails_says_why():
 
     (lost,), _ = asyncio.run(play())
     assert (lost.unseen, lost.how) == (True, "IndexError: tuple index out of range")
+
+
+class Workers:
+    """In place of a cluster: each worker that is asked becomes a host, if it answers."""
+
+    def __init__(self):
+        self.asked = 0
+        self.answers = True
+
+    async def install(self, address, found, timeout):
+        self.asked += 1
+        if not self.answers:
+            raise TimeoutError
+        host = Worker(self.asked)
+        host.address = address
+        return host
+
+
+@pytest.fixture
+def joins(members):
+    """Asked how often the worker at an address is used in so many looks; its host is lost after each."""
+
+    async def join(times, *, is_worker_gone=False, addresses=("tcp://other",)):
+        before = members._cluster.asked
+        for _ in range(times):
+            await members._look({address: {"status": "running"} for address in ("tcp://0", *addresses)})
+            while members._owner.running:
+                await members._owner.running.pop(0)
+            for name in members.hosts.keys() - {"0"}:
+                members.hosts[name].is_worker_gone = is_worker_gone
+                members.lose(members.hosts[name], "it is gone")
+        return members._cluster.asked - before
+
+    members._cluster = Workers()
+    members._ask = lambda host, request: None
+    members.hosts.pop("1")
+    members._owner.running = []
+    members._owner.spawn = members._owner.running.append
+    return join
+
+
+def test_a_worker_that_loses_its_agents_is_not_used_again_until_it_was_gone(joins):
+    async def play():
+        assert await joins(10) == membership.MAX_JOINS
+        # It is away in one look.
+        assert await joins(1, addresses=()) == 0
+        assert await joins(10) == membership.MAX_JOINS
+
+    asyncio.run(play())
+
+
+def test_each_worker_that_comes_under_an_address_is_used(joins):
+    assert asyncio.run(joins(10, is_worker_gone=True)) == 10
+
+
+def test_a_worker_that_does_not_answer_is_asked_again(joins, members):
+    members._cluster.answers = False
+
+    async def play():
+        assert await joins(3) == 3
+        assert members._owner.told == []
+        members._cluster.answers = True
+        assert await joins(1) == 1
+
+    asyncio.run(play())

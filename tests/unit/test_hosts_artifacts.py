@@ -123,6 +123,14 @@ def test_what_cannot_be_written_is_the_reason(run, tmp_path):
     assert list((tmp_path / "logs").iterdir()) == []
 
 
+def test_a_task_that_has_removed_its_directory_leaves_nothing(run, tmp_path):
+    kept, files = run
+    assert send(files, tmp_path / "gone") == ""
+    assert tree(kept / "draw") == {}
+    with pytest.raises(FileNotFoundError):
+        list(artifacts.pieces(str(tmp_path / "no artifacts" / "gone")))
+
+
 def test_what_cannot_be_read_on_the_host_is_the_reason(run):
     kept, files = run
     files.add_artifact(KEY, ("a",), b"a")

@@ -21,6 +21,7 @@ GROUND = (
     "frozen",
     "lazy_import",
     "lean_json",
+    "module_finder",
     "trace_context",
     "outcomes",
     "secret_forms",
@@ -65,9 +66,10 @@ PURE = "scheduling"
 WORLD = {"multiprocessing", "os", "random", "select", "socket", "subprocess", "threading", "time"}
 
 # Only these modules start, signal and wait for processes. Besides the packages for that: the engine's
-# own signals, its probes' threads, which block signals, the processes that match patterns and hash files,
-# the command, which forks the launcher first and kills it if there is no run, what removes what it has
-# unpacked, and the questions, after which a signal takes effect once the terminal has its echo back.
+# own signals, its probes' threads, which block signals, the processes that match patterns, hash files and
+# read large records, the command, which forks the launcher first and kills it if there is no run, what
+# removes what it has unpacked, and the questions, after which a signal takes effect once the terminal has
+# its echo back.
 PROCESS_CALLS = {
     "os": {"execv", "execve", "fork", "kill", "killpg", "pidfd_open", "posix_spawn", "setpgid", "setsid"}
     | {"wait", "wait3", "wait4", "waitid", "waitpid"},
@@ -82,7 +84,7 @@ PROCESS_CALLS = {
 }
 MAY_CALL = {"linux", "launcher", "executors", "engine.signals", "engine.readiness", "jobfile.matcher"}
 MAY_CALL |= {"__main__", "cli.main", "cli.ask_params", "failpoints", "record.packed_run"}
-MAY_CALL |= {"engine.unchanged_worker"}
+MAY_CALL |= {"engine.unchanged_worker", "record.second_reader"}
 
 # What is below a state directory may be a link, a FIFO or another user's, so one module opens and checks
 # it, and another one names it (docs/record.md: "What may be a record"). The others that open files, or look
@@ -102,13 +104,16 @@ OPENS_OTHERS = {
     "cli.init": "the job file that it writes",
     "cli.job_completion": "a word of the command line that may be a job file",
     "cli.lean_imports": "modules of Python",
-    "cli.main": "a word of the command line that may be a job file",
+    "cli.command_line": "a word of the command line that may be a job file",
+    "cli.commands": "a word of the command line that may be a job file",
     "cli.output_file": "files about a run, which the user names",
     "cli.pack": "the packed run that it writes, which the user names",
     "cli.show": "a word of the command line that may be a packed run",
     "engine.directories": "the directories in which tasks run",
     "engine.readiness": "the file that a service creates when it is ready",
+    "engine.unchanged_worker": "its socket, which is read like a file",
     "record.code_files": "the directories in which a job finds modules",
+    "record.distributions": "what installed distributions say of themselves",
     "record.file_hashes": "the inputs and outputs of tasks, and their code",
     "record.file_patterns": "the directories in which these files are",
     "record.packed_path": "a packed run in place of a state directory",
@@ -117,6 +122,7 @@ OPENS_OTHERS = {
     "record.resume": "the directory in which an earlier run ran",
     "record.shards": "the directories in which records of shards are looked for",
     "record.traceback_file": "a temporary file, for a traceback without a run",
+    "record.unchanged_process": "its socket, which is its descriptor 0",
     "reporters.ci": "the file that GitHub names for the summary of a step",
     "reporters.outlet": "its own standard streams, to write to them without waiting",
     "reporters.terminal": "the null device",

@@ -137,7 +137,7 @@ print(parse("a: [1, &x b, *x]", "job.yaml").root)
 of_yaml = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "yaml"}
 print(sorted(name for name, module in of_yaml.items() if type(module).__name__ != "LazyModule"))
 """
-    names = ["yaml._yaml", "yaml.error", "yaml.events", "yaml.nodes", "yaml.tokens"]
+    names = ["yaml._yaml", "yaml.error", "yaml.events", "yaml.nodes"]
     assert run(code).splitlines() == ["{'a': [1, 'b', 'b']}", str(names)]
 
 
@@ -159,6 +159,30 @@ except yaml.MarkedYAMLError as error:
         "{'a': datetime.date(2001, 1, 1)} [1, 'x'] a: 1",
         "True True",
         "1",
+    ]
+
+
+def test_the_binding_to_libyaml_makes_the_tokens_and_errors_of_yaml():
+    code = """
+from mprun.cli.lean_imports import import_yaml_parser
+import_yaml_parser()
+import yaml
+text = "%YAML 1.1\\n---\\n- a: [!x 1, &b c, {? d : *b}]\\n...\\n"
+tokens = list(yaml.scan(text, Loader=yaml.CLoader))
+print([type(token) for token in tokens] == [type(token) for token in yaml.scan(text)], len(tokens))
+print({type(token) for token in tokens} <= set(yaml.tokens.Token.__subclasses__()))
+for error in (yaml.scanner.ScannerError, yaml.parser.ParserError, yaml.reader.ReaderError):
+    for text in ("a: b: c", "[1", "\\0"):
+        try:
+            yaml.load(text, yaml.CSafeLoader)
+        except error as found:
+            print(type(found).__name__, type(found) is error, end=" ")
+        except yaml.YAMLError:
+            pass
+"""
+    assert run(code).split() == [
+        *("True", "27", "True"),
+        *("ScannerError", "True", "ParserError", "True", "ReaderError", "True"),
     ]
 
 

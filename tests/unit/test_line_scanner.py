@@ -8,6 +8,7 @@ import tracemalloc
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -17,9 +18,10 @@ from support.report_records import large_run
 from support.timing import cpu_seconds
 
 from mprun.cli.traces import CHROME, OTLP
+from mprun.cli.views import process_tree
 from mprun.cli.views.process_tree import write_tree
 from mprun.cli.views.run_json import show_json
-from mprun.record import events, large_record, reader
+from mprun.record import events, large_record, reader, second_reader
 from mprun.record.event_reader import from_record
 from mprun.record.line_format import encode, encode_line
 from mprun.record.line_scanner import (
@@ -230,7 +232,9 @@ def text_of(directory):
     again, _ = reader.read_state(directory, joins=joins)
     page = list(ReportData(again, joins, None, alive=False, now=state.time).script_rows())
     traces = ["".join(kind.pieces(directory, None)) for kind in (CHROME, OTLP)]
-    write_tree(build_tree(directory, state), text, False)
+    for width in (None, 40, 70):
+        with mock.patch.object(process_tree, "terminal_width", lambda stream, width=width: width):
+            write_tree(build_tree(directory, state), text, True)
     return damage, state.time, state.known_names(), list(state.tasks), tree, text.getvalue(), page, traces
 
 
@@ -268,6 +272,7 @@ WHOLE = {path.name: path.read_bytes() for path in RECORDS} | {"plain": plain_rec
 def test_a_damaged_record_looks_the_same_however_it_is_read(record, block_size, tmp_path, monkeypatch):
     directory, dice = RunDirectory(str(tmp_path)), random.Random(block_size)
     monkeypatch.setattr(large_record, "_BLOCK_SIZE", block_size)
+    monkeypatch.setattr(second_reader, "_PIECE_SIZE", block_size)
     whole = WHOLE[record]
     for data in (whole, *(damage_of(whole, dice) for _ in range(40))):
         write(directory, data)

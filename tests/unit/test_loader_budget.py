@@ -8,7 +8,7 @@ from support.runs import ROOT
 from support.timing import cpu_seconds, growth, quick
 
 from mprun.errors import JobFileError, UsageError
-from mprun.jobfile import expander, expansion, loader, scope
+from mprun.jobfile import checked_files, expander, expansion, scope
 from mprun.jobfile.budget import MAX_LATER_USES
 from mprun.jobfile.loader import load_job_file
 from mprun.jobfile.syntax import document
@@ -156,7 +156,7 @@ def test_an_env_file_that_many_recipes_read_is_refused_C55(load, tmp_path, last)
 
 def test_a_recipe_with_errors_is_read_once_C55(load, monkeypatch):
     read = []
-    monkeypatch.setattr(loader, "load", lambda path: read.append(path) or document.load(path))
+    monkeypatch.setattr(checked_files, "load", lambda path: read.append(path) or document.load(path))
     users = "tasks:\n" + "".join(f"- {{name: u{n}, uses: r.yaml}}\n" for n in range(500))
     with pytest.raises(JobFileError) as caught:
         load(users, r=f"tasks: [{{{T}, no-such-key: 1}}]\n")

@@ -5,7 +5,17 @@ import random
 import pytest
 
 from mprun.diagnostics import SourceLines, SourceText
-from mprun.jobfile import budget, dotenv, interpolation, matrix, names, references, task_checks
+from mprun.jobfile import (
+    budget,
+    dependency_checks,
+    dotenv,
+    interpolation,
+    matrix,
+    names,
+    reference_syntax,
+    references,
+    task_checks,
+)
 from mprun.jobfile.syntax.document import parse
 from mprun.jobfile.syntax.other_file import has_tasks
 
@@ -36,16 +46,16 @@ def test_of_a_string_with_many_references_no_rest_is_copied_for_each():
     text = "${params.b}" * 3000
     source = SourceText(path="job.yaml", lines=SourceLines(text))
     Counted.copied = 0
-    node = references.parse(Counted(text), "", source, len(text))
+    node = reference_syntax.parse(Counted(text), "", source, len(text))
     assert len(node.parts) == 3000
     assert [one.mark for one in node.parts[:2]] == [11, (11 << 24) | 11]
     assert Counted.copied < 3 * len(text)
 
 
 def test_a_reference_that_is_written_often_is_parsed_once(count_calls):
-    references._parsed.cache_clear()
-    parsed = count_calls(references, "_reference")
-    references.parse("a ${params.b} and ${params.b}${env.C}" * 100)
+    reference_syntax._parsed.cache_clear()
+    parsed = count_calls(reference_syntax, "_reference")
+    reference_syntax.parse("a ${params.b} and ${params.b}${env.C}" * 100)
     assert len(parsed) == 2
 
 
@@ -68,7 +78,7 @@ def test_a_list_that_is_in_many_places_is_searched_for_references_once():
         value = [value, {"a": value}]
     # In each of its places it would be searched 2 ** 200 times.
     assert not references.refers([value])
-    assert references.refers([value, {"b": references.parse("a${item}")}])
+    assert references.refers([value, {"b": reference_syntax.parse("a${item}")}])
     for _ in range(100_000):
         value = [value]
     assert not references.refers(value)
@@ -141,14 +151,14 @@ def tasks_with_defaults(needs, count, own=""):
 
 
 def test_the_dependencies_of_the_defaults_are_resolved_once(count_calls):
-    resolved = count_calls(task_checks._Checks, "_resolve")
+    resolved = count_calls(dependency_checks.DependencyChecks, "_resolve")
     document = tasks_with_defaults([f"Process-{n + 1}" for n in range(300)], 2000)
     assert task_checks.check(document)[0].message.startswith("dependency cycle: ")
     assert len(resolved) < 1000
 
 
 def test_too_many_dependencies_by_default_are_refused_at_the_one_that_is_too_much(count_calls):
-    resolved = count_calls(task_checks._Checks, "_resolve")
+    resolved = count_calls(dependency_checks.DependencyChecks, "_resolve")
     document = tasks_with_defaults([f"Process-{n + 1}" for n in range(1500)], 1500)
     (diagnostic,) = task_checks.check(document)
     assert diagnostic.message.startswith("too many dependencies, patterns expanded (limit: 1,000,000)")

@@ -7,6 +7,7 @@ import subprocess
 
 from mprun.executors.base import ProbeRequest
 from mprun.executors.local import LocalExecutor
+from mprun.executors.orphan_kills import kill_children
 from mprun.executors.subreaper import Subreaper
 from mprun.linux import prctl, procfs
 
@@ -58,5 +59,5 @@ def test_a_child_that_a_thread_of_the_engine_reaps_meanwhile_is_not_a_defect(mon
     seen = iter([[], [gone.pid], []])
     monkeypatch.setattr(procfs, "children", lambda: next(seen))
     monkeypatch.setattr(prctl, "set_child_subreaper", lambda _: None)
-    Subreaper(0)._kill_children()
+    kill_children(Subreaper(0))
     assert list(seen) == []

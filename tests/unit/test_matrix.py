@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.timing import quick
 
-from mprun.jobfile.matrix import (
-    LABEL_LIMIT,
-    MAX_STEPS,
-    SUFFIX_LIMIT,
-    TooManyCombinations,
-    combinations,
-    item_suffix,
-)
+from mprun.jobfile.instance_names import LABEL_LIMIT, SUFFIX_LIMIT, item_suffix
+from mprun.jobfile.matrix import MAX_STEPS, TooManyCombinations, combinations
 
 
 def suffixes(axes, include=(), exclude=()):

@@ -167,6 +167,75 @@ def test_a_lost_launcher_is_reported_after_the_ends_that_it_has_told(desk):
     assert desk.sent[-2:] == [("begun", [B]), ("report", "ExecutorLost", ["signal 9", False, ()])]
 
 
+def log_in_record(messages, name):
+    """The log that the bridge makes of messages."""
+    log = b""
+    for kind, *details in messages:
+        if details[:1] == [name]:
+            # The length of a hole is that many zeros.
+            log = b"" if kind == "new_log" else log + bytes(details[1])
+    return log
+
+
+def grow(log):
+    """As `tee -a` would."""
+    with log.open("ab") as file:
+        file.write(b"more\n")
+
+
+def truncate_and_write(data):
+    return lambda log: log.write_bytes(data)
+
+
+def give_a_new_inode(log):
+    """As `OutputPipe.replace_log` does if a process of the task reads its log."""
+    copy = log.with_name(f"{log.name}.new")
+    copy.write_bytes(log.read_bytes())
+    copy.rename(log)
+
+
+BEGUN = b"first\n" * 20
+CHANGES = {
+    "shorter": [truncate_and_write(b"new\n")],
+    "in part": [lambda log: os.truncate(log, 7), grow],
+    "longer than it was": [truncate_and_write(b"second\n" * 40)],
+    "as long as it was": [truncate_and_write(b"other\n" * 20)],
+    "empty": [truncate_and_write(b"")],
+    "twice": [truncate_and_write(b"new\n"), truncate_and_write(b"newer\n"), grow],
+    "of another inode": [give_a_new_inode, grow],
+    "of another inode, and shorter": [give_a_new_inode, truncate_and_write(b"new\n"), grow],
+    "of holes": [lambda log: os.truncate(log, 1 << 20), truncate_and_write(b"new\n")],
+}
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["seen at once", "seen at the end"])
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=list(CHANGES))
+def test_a_log_in_the_record_is_that_of_the_host_though_its_task_truncates_or_reads_it(desk, changes, looks):
+    desk.start(A)
+    log = desk.path / "logs" / "a.1.log"
+    log.write_bytes(BEGUN)
+    desk.outbox.send(1.0)
+    for number, change in enumerate(changes):
+        # The clock of files has steps of some milliseconds.
+        os.utime(log, ns=(0, number))
+        change(log)
+        if looks:
+            desk.outbox.send(2.0 + number)
+    expected = log.read_bytes()
+    desk.outbox.put(exited(A))
+    desk.send()
+    assert log_in_record(desk.sent, "a.1.log") == expected
+
+
+def test_the_log_of_a_main_process_never_begins_again_as_it_is_that_of_all_hosts(desk):
+    log = desk.path / "logs" / "main.log"
+    log.write_bytes(b"first\n")
+    desk.outbox.send(1.0)
+    log.write_bytes(b"new\n")
+    desk.outbox.send(2.0)
+    assert desk.sent == [("log", "main.log", b"first\n"), ("log", "main.log", b"new\n")]
+
+
 def test_what_a_probe_prints_comes_before_its_answer(desk):
     desk.start(A, B)
     desk.outbox.begin_output(A, "a.1.ready.log")

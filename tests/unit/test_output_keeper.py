@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 
 import pytest
@@ -48,6 +49,42 @@ def launch(logs, taken, go_on, pids):
         os._exit(0)
     os.write(pids, f"{keeper.pid} {drainer}".encode())
     os.kill(os.getpid(), 9)
+
+
+def test_a_pipe_that_is_dropped_before_the_keeper_was_told_of_it_is_not_sent():
+    """By then its descriptor may be another file's."""
+    keeper = Keeper.__new__(Keeper)
+    keeper.untold = {}
+    keeper._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with keeper._sock, theirs:
+        keeper._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
+        count = 0
+        while not keeper.untold:
+            keeper.hold(count, theirs.fileno())
+            count += 1
+        last = count - 1
+        keeper.hold(count, -2)
+        keeper.drop(count)
+        assert keeper.untold == {last: theirs.fileno(), count: -1}
+        held = []
+        while len(held) <= count:
+            message, descriptors, _, _ = socket.recv_fds(theirs, 100, 1)
+            held.append((int.from_bytes(message[1:], "big"), len(descriptors)))
+            for descriptor in descriptors:
+                os.close(descriptor)
+            keeper.tell()
+        assert held == [*((slot, 1) for slot in range(count)), (count, 0)]
+        assert keeper.untold == {}
+
+
+def test_nothing_is_kept_for_a_keeper_that_has_ended():
+    keeper = Keeper.__new__(Keeper)
+    keeper.untold = {}
+    keeper._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.close()
+    with keeper._sock:
+        keeper.hold(0, keeper._sock.fileno())
+    assert keeper.untold == {}
 
 
 def test_it_drains_nothing_before_the_drainer_has_ended(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from support import schemas
 from support.runs import ROOT
 
+from mprun.cli.commands import group
 from mprun.cli.init import SCHEMAS
-from mprun.cli.main import group
 
 OUTPUTS = [name for name in SCHEMAS if name not in ("job", "event")]
 

@@ -14,7 +14,9 @@ from mprun.diagnostic_text import render
 from mprun.errors import JobFileError, UsageError
 from mprun.jobfile import matcher
 from mprun.jobfile.model import Origin
-from mprun.jobfile.params import MAX_DIAGNOSTICS, ParamInput, declare, from_options, from_with, resolve_params
+from mprun.jobfile.param_inputs import ParamInput, from_options, from_with
+from mprun.jobfile.param_types import declare
+from mprun.jobfile.params import MAX_DIAGNOSTICS, resolve_params
 from mprun.jobfile.references import Reference, Template
 from mprun.jobfile.schema.job_schema import check
 from mprun.jobfile.syntax.document import parse

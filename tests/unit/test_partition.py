@@ -9,6 +9,7 @@ from support.plans import job, task
 
 from mprun import api
 from mprun.errors import UsageError
+from mprun.jobfile.model import Retry, Whole
 from mprun.scheduling.estimates import Estimates, RunTimings
 from mprun.scheduling.partition import divide, parse_partition
 
@@ -145,3 +146,16 @@ def test_a_shard_can_be_planned_from_python_and_repeated():
     copies = api.plan_job(found_job, partition="slice:2/2", repeat=2, seed=1)
     assert sorted(planned.name for planned in copies.tasks) == ["b@1", "b@2", "build@1", "build@2"]
     assert api.plan_job(found_job, partition="slice:3/3", repeat=2).tasks == ()
+
+
+def test_a_recipe_that_is_taken_as_one_is_in_one_shard():
+    whole = Whole(name="r", retry=Retry(retries=1), timeout=None)
+    tasks = [
+        task("r/a", 0, whole=whole),
+        task("x", 1),
+        task("r/b", 2, whole=whole),
+        task("y", 3, after=("r/b",)),
+        task("r/db", 4, whole=whole, daemon=True),
+    ]
+    assert shards(job(tuple(tasks[:3])), "slice:1/2") == [["r/a", "r/b"], ["x"]]
+    assert shards(job(tuple(tasks)), "slice:1/2") == [["x"], ["r/a", "r/b", "y", "r/db"]]

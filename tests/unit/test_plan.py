@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from support.plans import job, plan, task
 
 from mprun.jobfile.model import Instance
-from mprun.jobfile.references import Scope, compiled, parse
-from mprun.scheduling.plan import is_crowded, plan_instance, plan_tasks, start_order
+from mprun.jobfile.reference_syntax import compiled, parse
+from mprun.jobfile.references import Scope
+from mprun.scheduling.instance_plan import plan_instance
+from mprun.scheduling.plan import is_crowded, plan_tasks, start_order
 
 
 @pytest.mark.parametrize(

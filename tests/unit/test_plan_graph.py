@@ -11,7 +11,7 @@ from support.plans import job, plan, task
 from mprun.cli.views.plan_graph import dot_lines, mermaid_lines
 from mprun.cli.views.plan_json import plan_json
 from mprun.cli.views.plan_text import plan_lines
-from mprun.jobfile.references import parse
+from mprun.jobfile.reference_syntax import parse
 from mprun.scheduling.plan import plan_tasks
 
 

@@ -15,7 +15,8 @@ from mprun.jobfile.dependencies import link
 from mprun.jobfile.matrix import combinations
 from mprun.jobfile.model import Expect, Instance, Limits, Ready, Retry, Stop
 from mprun.jobfile.names import NameIndex
-from mprun.jobfile.references import Scope, compiled, parse
+from mprun.jobfile.reference_syntax import compiled, parse
+from mprun.jobfile.references import Scope
 from mprun.reporters.format import display_width
 from mprun.scheduling.plan import plan_tasks
 

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.events import STAMP, started
@@ -15,7 +17,8 @@ from support.runs import eventually
 from mprun.linux import procfs
 from mprun.record import events
 from mprun.record.event_reader import from_record
-from mprun.record.process_tree import build_tree, snapshot, snapshot_tasks
+from mprun.record.process_snapshot import snapshot, snapshot_tasks
+from mprun.record.process_tree import build_tree
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
 from mprun.record.state_dir import RunDirectory
@@ -46,6 +49,24 @@ def test_a_running_process_is_seen(sleeper):
     assert 0 <= found.duration < 60
     # It grows until the process sleeps.
     eventually(lambda: snapshot(sleeper.pid).max_rss == procfs.read_max_rss(sleeper.pid))
+
+
+def test_a_child_of_one_that_ends_while_all_are_read_is_seen(monkeypatch):
+    """Process 7 begins 8, ends, and 8 begins 9."""
+    stat = procfs.read_stat(os.getpid())
+    lists = [["1", "7", "self"], ["1", "8"], ["1", "8", "9"], ["1", "8", "9"]]
+    monkeypatch.setattr(os, "listdir", lambda _: lists.pop(0))
+    monkeypatch.setattr(procfs, "read_stat", lambda pid: None if pid == 7 else stat)
+    assert procfs.processes().keys() == {1, 8, 9}
+    assert not lists
+
+
+def test_a_machine_that_starts_processes_without_end_is_looked_at_all_the_same(monkeypatch):
+    stat = procfs.read_stat(os.getpid())
+    pids = iter(range(1, 1_000_000))
+    monkeypatch.setattr(os, "listdir", lambda _: [str(next(pids))])
+    monkeypatch.setattr(procfs, "read_stat", lambda _: stat)
+    assert len(procfs.processes()) < 100
 
 
 def test_a_stopped_process_is_suspended(sleeper):
@@ -139,3 +160,19 @@ def test_a_run_that_has_finished_needs_no_process(tmp_path, monkeypatch):
     state.apply(events.RunFinished(**STAMP, **counts))
     (engine,) = build_tree(RunDirectory(str(tmp_path)), state)
     assert engine.status == "exit 0"
+
+
+def test_the_threads_of_a_process_are_counted(sleeper):
+    assert procfs.count_threads(sleeper.pid) == 1
+    with ThreadPoolExecutor(3) as threads:
+        ready = threading.Barrier(4)
+        for _ in range(3):
+            threads.submit(ready.wait)
+        assert procfs.count_threads(os.getpid()) == procfs.read_stat(os.getpid()).threads >= 4
+        ready.wait()
+
+
+def test_a_process_that_is_gone_has_no_threads():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert procfs.count_threads(gone.pid) == 0

@@ -8,7 +8,8 @@ from support.timing import quick
 
 from mprun.errors import JobFileError
 from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.references import ReferenceProblem, parse, references
+from mprun.jobfile.reference_syntax import parse
+from mprun.jobfile.references import ReferenceProblem, references
 
 ETL = """
     params: {day: x}

@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mprun.jobfile.reference_syntax import compiled, parse
 from mprun.jobfile.references import (
     Reference,
     ReferenceProblem,
     Scope,
     Template,
-    compiled,
     escaped,
-    parse,
     references,
 )
 from mprun.jobfile.resolution import Resolver, resolve

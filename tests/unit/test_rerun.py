@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.plans import job, task
 
+from mprun.jobfile.model import Retry, Whole
 from mprun.jobfile.references import Reference
 from mprun.outcomes import Outcome
 from mprun.record.rerun import choose_reused
@@ -78,3 +79,36 @@ def test_a_dependent_of_which_one_instance_has_run_runs_again_whole():
     )
     earlier = earlier_run(["g[0]", "g[1]", "h[1]"], ["g[2]", "h[0]", "i"])
     assert set(choose_reused(plan, earlier)) == {"g[2]", "i"}
+
+
+def whole_job(**more):
+    whole = Whole(name="r", retry=Retry(retries=1), timeout=None)
+    made = [task("r/a", 0, whole=whole), task("r/b", 1, whole=whole), task("out", 2, after=("r/a",))]
+    return plan_tasks(job(tuple(made), **more), cpus=2, default_method="fork")
+
+
+def test_a_recipe_that_is_taken_as_one_runs_again_with_all_that_depends_on_it():
+    plan = whole_job()
+    assert choose_reused(plan, earlier_run(["r/b"], ["r/a", "out"])) == {}
+    assert set(choose_reused(plan, earlier_run([], ["r/a", "r/b"]))) == {"r/a", "r/b"}
+    assert choose_reused(plan, earlier_run([], ["r/a", "r/b", "out"]), ["r/b"]) == {}
+
+
+def test_a_task_that_was_skipped_does_not_run_its_recipe_again():
+    earlier = earlier_run([], ["r/a", "out"]).replace(
+        known_tasks=frozenset({"r/a", "r/b", "out"}), skipped=frozenset({"r/b"})
+    )
+    assert set(choose_reused(whole_job(), earlier)) == {"r/a", "out"}
+
+
+def test_nothing_runs_of_a_recipe_that_is_taken_as_one_and_has_an_unknown_task():
+    earlier = earlier_run([], ["r/a"])
+    unknown = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason="unknown")
+    earlier = earlier.replace(reused={"r/b": unknown})
+    chosen = choose_reused(whole_job(), earlier)
+    assert {name: (one.outcome, one.attempts) for name, one in chosen.items()} == {
+        "r/a": ("unknown", 0),
+        "r/b": ("unknown", 1),
+    }
+    assert "`--rerun-unknown`" in chosen["r/a"].reason
+    assert choose_reused(whole_job(), earlier, ["r/b"]) == {}

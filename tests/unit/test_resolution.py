@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mprun.jobfile.references import ReferenceProblem, Scope, compiled, parse
+from mprun.jobfile.reference_syntax import compiled, parse
+from mprun.jobfile.references import ReferenceProblem, Scope
 from mprun.jobfile.resolution import HIDDEN, Resolver, as_text, is_true, resolve, shown
 
 SCOPE = Scope(

@@ -11,6 +11,7 @@ from support.timing import cpu_seconds, growth
 from mprun import api, errors
 from mprun.engine.late_answers import Expanded, Expanding, Failed, LateAnswers, Resolved
 from mprun.engine.resolver import TaskResolver
+from mprun.engine.result_values import ResultValues
 from mprun.engine.task_table import TaskTable
 from mprun.jobfile.loader import load_job_file
 from mprun.scheduling.instructions import Finish
@@ -27,11 +28,13 @@ class Results:
     def result_files(self, name, attempt):
         return state_file(self._path)
 
+    log_file = result_files
+
 
 def resolving(path, count, *tasks):
     """The answers and the table of a run whose first task, `list`, has returned `count` numbers."""
     file = path / "job.yaml"
-    lines = ["tasks:", "- {name: list, target: 'm:f'}", *tasks]
+    lines = ["params: {p: 1}", "tasks:", "- {name: list, target: 'm:f'}", *tasks]
     file.write_text("\n".join(lines).replace("NUMBERS", str(list(range(count)))), encoding="utf-8")
     plan = api.plan_job(load_job_file(str(file), {}, (), {}))
     table = TaskTable(plan)
@@ -91,3 +94,38 @@ def test_the_time_of_conditions_grows_with_the_number_of_instances_and_not_its_s
         return start
 
     assert grows_linearly(starting(1_000), starting(8_000))
+
+
+def test_a_task_that_starts_at_once_has_the_results_read_once(tmp_path, monkeypatch):
+    uses = (f"- {{name: {name}, target: 'm:f', args: ['${{tasks.list.result}}']}}" for name in "ab")
+    answers, _ = resolving(tmp_path, 3, *uses)
+    resolver = answers._resolver
+    read = []
+    monkeypatch.setattr(ResultValues, "_read", lambda self, *of: (read.append(of) or [0, 1, 2], None))
+    assert answered(answers, 1) == answered(answers, 2) == Resolved()
+    assert len(read) == 2
+    assert resolver.start_request(2, 1).args == ([0, 1, 2],)
+    assert len(read) == 2
+    # Another task was resolved since, and it is another attempt.
+    assert resolver.start_request(1, 1).args == resolver.start_request(2, 2).args == ([0, 1, 2],)
+    assert len(read) == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "late"),
+    [
+        ("args: ['${item}'], kwargs: {x: '${params.p}'}, env: {E: 'a${item}'}", False),
+        ("args: ['${item}', '${tasks.list.result}']", True),
+        ("kwargs: {x: '${tasks.other[${item}].result}'}", True),
+        ("args: ['${item}'], when: '${item}'", True),
+        ("args: ['${item}'], when: '${tasks.list.result}'", True),
+        ("args: ['${item}'], inputs: ['a'], outputs: ['b']", True),
+    ],
+)
+def test_an_instance_that_needs_only_its_item_is_not_resolved_again(tmp_path, keys, late):
+    other = "- {name: other, target: 'm:f', foreach: [0, 1, 2], args: ['${item}']}"
+    each = f"- {{name: each, target: 'm:f', foreach: '${{tasks.list.result}}', {keys}}}"
+    answers, _ = resolving(tmp_path, 3, other, each)
+    answer = answered(answers, 4)
+    assert isinstance(answer, Expanded)
+    assert [task.late for task in answer.tasks] == [late] * 3

@@ -57,6 +57,15 @@ def test_the_usage_of_a_process_is_read_as_it_was_written(path):
     assert results.read_usage(state_file(path))["threads"] == 3
 
 
+def test_the_modules_of_a_process_are_written_with_their_files(path):
+    result_files.write_modules(files_at(path))
+    found = json.loads(state_file(path).with_suffix(results.MODULES).read(1 << 20))
+    assert found["modules"]["pytest"] == os.path.abspath(pytest.__file__)
+    known = os.stat(pytest.__file__)
+    assert found["files"]["pytest"] == [known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns]
+    assert "os" not in found["modules"]
+
+
 def test_a_result_that_is_large_or_deep_stays_in_its_file(path):
     result_files.write_result(files_at(path), "x" * results.RESULT_LIMIT)
     assert results.read_result(state_file(path)) == (None, "file")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from support.records import FINISHED, STAMP, exited, started
 
+from mprun.record import task_state
 from mprun.record.event_reader import from_record
 from mprun.record.run_state import RunState
 
@@ -31,12 +33,32 @@ def facts(task):
     return [fact for attempt in found for fact in attempt if fact is not None]
 
 
-def test_a_finished_task_has_all_its_events():
+def unpack_another():
+    """Unpack the events of another task, so that those of no other are known."""
+    first, second = (fold(started(name), {**FINISHED, "task": name}).tasks[name] for name in "xy")
+    assert (len(first.attempts), len(second.attempts)) == (1, 1)
+
+
+@pytest.mark.parametrize("then", [lambda: None, unpack_another])
+def test_a_finished_task_has_all_its_events(then):
     before, after = fold(*FACTS).tasks["a"], fold(*FACTS, END).tasks["a"]
+    then()
     assert facts(after) == facts(before) == [from_record(fact) for fact in FACTS]
     assert (before.finished, before.outcome) == (None, None)
     assert (after.finished, after.outcome) == (from_record(END), "succeeded")
     assert [one.started.pid for one in after.attempts] == [100, 2**40]
+
+
+def test_the_events_of_the_task_that_has_just_finished_are_not_unpacked(monkeypatch):
+    state = fold(*FACTS, END)
+    unpacked = []
+    monkeypatch.setattr(task_state, "_unpack_events", lambda packed: unpacked.append(packed) or ([], None))
+    assert (len(state.tasks["a"].attempts), state.tasks["a"].finished) == (2, from_record(END))
+    assert not unpacked
+    state.apply(from_record(started("b")))
+    state.apply(from_record({**END, "task": "b"}))
+    assert not state.tasks["a"].attempts
+    assert len(unpacked) == 1
 
 
 def test_a_task_is_running_from_its_start_to_its_exit():
@@ -65,3 +87,21 @@ def test_a_result_that_cannot_be_packed_is_kept_as_it_is():
     task = fold(*FACTS, {**END, "result": deep}).tasks["a"]
     assert task.finished.result is deep
     assert len(task.attempts) == 2
+
+
+@pytest.mark.parametrize(
+    ("planned", "began", "shown"),
+    [
+        ("abc", "abc", "abc"),
+        ("abc", "cab", "abc"),
+        ("abc", "b", "b"),
+        ("aba", "ab", "ba"),
+        ("aa", "ab", "ab"),
+        ("ab", "dabc", "abdc"),
+        ("", "ba", "ba"),
+    ],
+)
+def test_tasks_are_in_the_order_of_the_file_however_they_began(planned, began, shown):
+    plan = {"event": "tasks_planned", **STAMP, "group": "", "tasks": list(planned), "items": {}}
+    state = fold(plan, *map(started, began))
+    assert [task.name for task in state.in_order()] == list(shown)

@@ -7,7 +7,8 @@ from support.desk import Desk, views
 from support.timing import cpu_seconds, growth, quick
 
 from mprun.jobfile.loader import load_job_file
-from mprun.jobfile.references import SiblingReference, parse, references
+from mprun.jobfile.reference_syntax import parse
+from mprun.jobfile.references import SiblingReference, references
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mprun.linux import procfs, splice
+from mprun.linux import open_files, splice
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="splice(2) is Linux's")
 
@@ -134,17 +134,17 @@ def test_a_flood_makes_a_pipe_larger(pipe):
 def test_whether_a_process_tree_has_a_file_open(tmp_path):
     path = tmp_path.resolve() / "log"
     path.touch()
-    assert not procfs.tree_has_open(os.getpid(), str(path))
+    assert not open_files.tree_has_open(os.getpid(), str(path))
     child = subprocess.Popen(
         ["sh", "-c", "sh -c 'exec < log; echo; exec sleep 60' & wait"], cwd=tmp_path, stdout=subprocess.PIPE
     )
     try:
         child.stdout.readline()
-        assert procfs.tree_has_open(child.pid, str(path))
-        assert procfs.tree_has_open(os.getpid(), str(path))
+        assert open_files.tree_has_open(child.pid, str(path))
+        assert open_files.tree_has_open(os.getpid(), str(path))
     finally:
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
         for pid in [*map(int, children), child.pid]:
             os.kill(pid, signal.SIGKILL)
         child.communicate()
-    assert not procfs.tree_has_open(child.pid, str(path))
+    assert not open_files.tree_has_open(child.pid, str(path))

@@ -1,8 +1,11 @@
 """The state directory: safe file names, private directories, and how a run is found."""
 
+import errno
+import fcntl
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,43 @@ def test_a_new_run_has_an_id_that_sorts_by_time_and_its_directories(tmp_path):
         assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     assert (state / ".gitignore").read_text() == "*\n"
     assert create_run(str(state), NOON + 0.01).run_id > run.run_id
+
+
+GET, SET, APART = 0x80086601, 0x40086602, 0x20000  # of <linux/fs.h>
+
+
+def attributes(directory, wanted=None):
+    """The attributes of a directory, set to `wanted` before, or the error of a file system without them."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        if wanted is not None:
+            fcntl.ioctl(descriptor, SET, wanted.to_bytes(4, sys.byteorder))
+        return int.from_bytes(fcntl.ioctl(descriptor, GET, bytes(4)), sys.byteorder)
+    except OSError as error:
+        return error.errno
+    finally:
+        os.close(descriptor)
+
+
+def test_the_file_system_is_told_that_runs_have_nothing_to_do_with_each_other(tmp_path):
+    runs, other = tmp_path / "state" / "runs", tmp_path / "other"
+    other.mkdir()
+    before = attributes(other)
+    attributes(other, before | APART)
+    create_run(str(runs.parent), NOON)
+    assert attributes(runs) == attributes(other)
+    # One that was made before mprun did this.
+    attributes(runs, before)
+    create_run(str(runs.parent), NOON)
+    assert attributes(runs) == attributes(other)
+
+
+def test_a_file_system_may_refuse_attributes(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    assert Path(create_run(str(tmp_path / "state"), NOON).path, "logs").is_dir()
 
 
 def test_an_existing_directory_is_used_as_it_is(tmp_path):

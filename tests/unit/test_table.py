@@ -7,9 +7,14 @@ from hypothesis import strategies as st
 from support.reporting import STAMP, exited, finished, started, state_of
 
 from mprun.record import events
-from mprun.reporters import table
+from mprun.reporters import long_table, table
 from mprun.reporters.format import display_width
 from mprun.reporters.rich_table import fitting_columns
+
+END_OF_FLAKY = {
+    **STAMP,
+    **{"task": "flaky", "outcome": "succeeded", "attempts": 2, "reason": "flaky", "flaky": True},
+}
 
 
 def test_row_has_the_facts_of_a_task():
@@ -27,11 +32,48 @@ def test_row_has_the_facts_of_a_task():
     ]
 
 
+def test_row_of_a_task_that_has_ended_says_that_its_recipe_has_not():
+    state = state_of(started("r/a"), exited("r/a", exit_code=0))
+    assert [row[1] for row in table.rows(state)] == ["waiting for its recipe"]
+
+
+def test_reasons_of_a_recipe_are_in_words():
+    state = state_of(
+        started("r/a"),
+        exited("r/a", exit_code=-15),
+        finished("r/a", "timed_out", "recipe_timeout"),
+        finished("r/b", "skipped", "recipe_timeout"),
+        finished("r/c", "cancelled", "recipe_failed"),
+    )
+    assert sorted(row[1] for row in table.rows(state)) == [
+        "cancelled: another task of its recipe failed",
+        "skipped: timeout of its recipe",
+        "timed_out: timeout of its recipe",
+    ]
+
+
 def test_rows_can_be_made_from_a_damaged_record():
     state = state_of(
         exited("a"), started("b"), exited("b", error={}), finished("b", "failed", ""), finished("c", "odd")
     )
     assert [row[0] for row in table.rows(state)] == ["b", "a", "c"]
+
+
+def test_tasks_that_failed_a_run_are_found_without_those_that_just_succeeded(monkeypatch):
+    ended = {"outcome": "failed", "exit_code": 1, "duration": 1.0, "counts": {}}
+    state = state_of(
+        *(started("good"), exited("good"), finished("good", "succeeded")),
+        *(started("bad"), exited("bad", exit_code=1), finished("bad", "failed", "exit 1")),
+        *(started("flaky"), exited("flaky"), events.TaskFinished(**END_OF_FLAKY)),
+        *(started("last"), exited("last"), finished("last", "succeeded")),
+    )
+    tasks = state.tasks.values()
+    flaky = table.failing_tasks(tasks, events.RunFinished(**STAMP, **ended, flaky=1))
+    assert [task.name for task in flaky] == ["bad", "flaky"]
+    asked = []
+    monkeypatch.setattr(table, "fails_run", lambda event, run: asked.append(event.task))
+    table.failing_tasks(tasks, events.RunFinished(**STAMP, **ended))
+    assert asked == ["bad"]
 
 
 @given(
@@ -97,7 +139,7 @@ def test_rows_are_in_the_order_of_the_file_with_the_items_of_a_foreach():
     # mprun was killed.
     outcomes = ["unknown"] * 4 + ["not started"]
     assert [row[1] for row in table.rows(state, alive=False)] == outcomes
-    assert [row[0] for row in table.bad_rows(state)] == names[:4]
+    assert [row[0] for row in long_table.bad_rows(state)] == names[:4]
 
 
 def test_tasks_that_the_plan_does_not_have_are_last():

@@ -67,6 +67,26 @@ def test_a_log_has_news_until_all_of_it_was_read(log, tmp_path, hold):
     assert news()[1] in ([b"three\n"], [])
 
 
+def test_a_log_that_was_set_aside_is_read_on(log, tmp_path):
+    add, tail = log
+    add(b"one\ntw")
+    assert list(tail.read()) == [b"one\n"]
+    descriptors = len(os.listdir("/proc/self/fd"))
+    tail.set_aside()
+    tail.set_aside()
+    assert len(os.listdir("/proc/self/fd")) == descriptors - 1
+    add(b"o\n")
+    assert tail.has_news()
+    assert list(tail.read()) == [b"two\n"]
+    tail.set_aside()
+    assert tail.lost_bytes() == 0
+    tail.set_aside()
+    (tmp_path / "log").write_bytes(b"3\n")
+    # The engine asks before the rest is read.
+    assert tail.lost_bytes() == 8
+    assert b"".join(tail.read()).endswith(b"truncated here: what is above is in it no more\n3\n")
+
+
 @pytest.mark.parametrize("hold", [True, False])
 def test_news_that_were_not_read_stay_news(log, hold):
     add, tail = log
@@ -90,6 +110,26 @@ def test_a_log_that_is_held_while_it_is_empty_may_be_replaced(log, tmp_path):
     # It was the other file that was looked at before.
     assert list(tail.read()) == []
     assert not tail.has_news(hold=True)
+
+
+def test_that_a_log_was_replaced_is_noticed_also_after_many_looks_at_nothing(log, tmp_path):
+    add, tail = log
+    add(b"")
+    assert not any(tail.has_news(hold=True) for _ in range(100))
+    (tmp_path / "log").unlink()
+    add(b"one\n")
+    # Half a second of the console's looks.
+    assert any(tail.has_news(hold=True) for _ in range(5))
+    assert list(tail.read()) == [b"one\n"]
+
+
+def test_a_log_that_grows_after_many_looks_at_nothing_is_read_from_its_start(log):
+    add, tail = log
+    add(b"")
+    assert not any(tail.has_news(hold=True) for _ in range(100))
+    add(b"one\ntwo\n")
+    assert tail.has_news(hold=True)
+    assert list(tail.read()) == [b"one\ntwo\n"]
 
 
 def test_long_output_is_read_one_piece_per_call(log):

@@ -43,8 +43,8 @@ def test_a_target_comes_from_the_task_or_the_defaults():
 
 
 def test_a_recipe_takes_few_keys():
-    assert messages("tasks: [{uses: a.yaml, timeout: 5, x-own: 1}]") == [
-        "`timeout` is not allowed on a task with `uses`"
+    assert messages("tasks: [{uses: a.yaml, cwd: d, x-own: 1}]") == [
+        "`cwd` is not allowed on a task with `uses`"
     ]
 
 

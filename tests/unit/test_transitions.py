@@ -10,11 +10,13 @@ import pytest
 from support.model import Model
 from support.plans import plan
 from support.random_run import run_seed
+from support.round_run import run_rounds
 from support.scheduling import Run
 
-from mprun.jobfile.model import Retry
+from mprun.jobfile.model import Retry, Whole
 from mprun.scheduling.checked_scheduler import (
     EVENTS,
+    CheckedRoundScheduler,
     CheckedScheduler,
     CheckedTaskRun,
     ImpossibleEvent,
@@ -78,7 +80,32 @@ def lose_a_held_start():
     assert run.outcome("b") == "unknown"
 
 
+def recipe(spec, **more):
+    """A run in which `a` and `b` are a recipe that has two rounds."""
+    whole = Whole(name="r", retry=Retry(retries=1), timeout=None)
+    made = plan(spec, keys={name: {"whole": whole} for name in "ab"}, **more)
+    return Run(made, scheduler_type=CheckedRoundScheduler)
+
+
+def resolve_a_task_that_is_settled():
+    run = recipe({"b": (), "a": ()}, late=("a",)).started("b")
+    run.stopped("a")
+    run.resolved("a")
+    assert run.outcome("a") is None
+
+
+def be_ready_before_and_in_the_next_round():
+    run = recipe({"b": (), "a": ("b",)}).started("b")
+    run.exited("b")
+    run.started("a").exited("a", succeeded=False)
+    assert run.is_ready("a", 1) == []
+    run.advance(2.0)
+    assert run.is_ready("a", 1) == []
+
+
 SCENARIOS = (
+    resolve_a_task_that_is_settled,
+    be_ready_before_and_in_the_next_round,
     lose_a_held_start,
     stop_a_task_that_is_starting,
     reuse_an_outcome,
@@ -95,6 +122,7 @@ def test_every_row_of_the_table_is_reached():
         scenario()
     for seed in range(RUNS):
         run_seed(seed)
+        run_rounds(seed)
     missing = sorted((state.value, event) for state, event in TRANSITIONS.keys() - CheckedTaskRun.reached)
     assert not missing
 
@@ -144,7 +172,13 @@ def expanded():
     return run
 
 
-STATES = (waiting, resolving, ready, held, starting, running, paused, finished, expanded)
+def settled():
+    run = recipe({"a": (), "b": ()}).started("a", "b")
+    run.exited("a")
+    return run
+
+
+STATES = (waiting, resolving, ready, held, starting, running, paused, settled, finished, expanded)
 
 FACTS = {
     "handle_started": (),
@@ -160,7 +194,8 @@ FACTS = {
 ANSWERS = ("handle_resolved", "handle_skipped", "handle_resolve_failed", "handle_expanded")
 # The events that a task may have in a state; all others are impossible.
 POSSIBLE = {
-    waiting: (),
+    # Of the round before.
+    waiting: ("handle_ready",),
     resolving: ANSWERS,
     ready: ("handle_ready",),
     held: ("handle_start_cancelled",),
@@ -169,6 +204,7 @@ POSSIBLE = {
     ),
     running: ("handle_exited", "handle_exit_unknown", "handle_ready"),
     paused: ("handle_ready",),
+    settled: (*ANSWERS, "handle_ready"),
     finished: (*ANSWERS, "handle_ready"),
     expanded: (),
 }
@@ -244,7 +280,7 @@ def test_the_fields_of_a_task_change_only_in_events_of_the_table():
     for path in (ROOT / "mprun" / "scheduling").glob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name == "TaskRun":
+            if isinstance(node, ast.ClassDef) and node.name in ("TaskRun", "MemberRun"):
                 methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
                 events |= {method.name for method in methods if list(assigned_fields(method))}
                 continue

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import mprun
-from mprun.cli.main import EXIT_CODES, group
+from mprun.cli.commands import EXIT_CODES, group
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 # A code span in HTML keeps what is in it.

@@ -8,12 +8,12 @@ from typing import Any
 
 # In pixels: a box, and the space to the next one.
 WIDTH, HEIGHT, ACROSS, DOWN = 190, 46, 44, 14
+# A page with a theme of its own may be light while the system is dark, which a picture cannot know: the boxes
+# have a background, and the lines a colour that is seen on both.
 STYLE = (
     "text{font:13.3px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1f2328}"
     ".pid{fill:#59636e}rect{fill:#f6f8fa;stroke:#8c959f}.task{fill:#ddf4ff;stroke:#54aeff}"
     "path{stroke:#8c959f;fill:none}"
-    "@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.pid{fill:#9198a1}rect{fill:#151b23;stroke:#656c76}"
-    ".task{fill:#121d2f;stroke:#1f6feb}path{stroke:#656c76}}"
 )
 
 

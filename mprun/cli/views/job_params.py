@@ -11,7 +11,7 @@ from mprun.jobfile.resolution import as_text
 from mprun.reporters.format import truncate
 
 if TYPE_CHECKING:
-    from mprun.jobfile.params import Param
+    from mprun.jobfile.param_types import Param
     from mprun.jobfile.summary import ParamSummary
 
 # Columns of a default value or a choice, and how many choices are shown.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mprun.engine.unchanged_forecast import Expected
     from mprun.frozen import Frozen
-    from mprun.jobfile.model import Expect
+    from mprun.jobfile.model import Expect, Whole
     from mprun.scheduling.forecast import Forecast
     from mprun.scheduling.plan import Plan, PlannedTask
 
@@ -142,6 +142,7 @@ def _task(planned: PlannedTask, expected: Expected | None) -> dict[str, Any]:
         "foreach": foreach,
         "retry": task.retry.to_dict(),
         "timeout": task.timeout,
+        "recipe": _recipe(task.whole),
         "stop": task.stop.to_dict(),
         "restart": task.restart,
         "ready": _fields(task.ready),
@@ -162,6 +163,17 @@ def _task(planned: PlannedTask, expected: Expected | None) -> dict[str, Any]:
         "tags": task.tags,
         "description": task.description,
     }
+
+
+# What `retry` of a recipe does not have.
+_OF_TASKS = ("exceptions", "exit_codes")
+
+
+def _recipe(whole: Whole | None) -> dict[str, Any] | None:
+    if whole is None:
+        return None
+    retry = {key: value for key, value in whole.retry.to_dict().items() if key not in _OF_TASKS}
+    return {"name": whole.name, "retry": retry, "timeout": whole.timeout}
 
 
 def _matrix(planned: PlannedTask, resolved: Callable[[Any], Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mprun.engine.unchanged_forecast import Expected
-    from mprun.jobfile.model import Dependency, Expect, Limits, Retry, Task
+    from mprun.jobfile.model import Dependency, Expect, Limits, Retry, Task, Whole
     from mprun.scheduling.plan import Plan, PlannedTask
 
 # How many entries of a list are shown, and how many columns of a value or a pattern.
@@ -75,6 +75,8 @@ def _policy_notes(task: Task, plan: Plan) -> Iterator[str]:
         yield "may fail"
     if task.retry.retries and plan.fails_if_flaky(task):
         yield "must not be flaky"
+    if task.whole is not None:
+        yield from _whole_notes(task.whole)
 
 
 def _when_note(planned: PlannedTask, resolved: Callable[[Any], Any]) -> Iterator[str]:
@@ -109,6 +111,14 @@ def _end_notes(task: Task) -> Iterator[str]:
         yield f"stopped by {task.stop.signal}{whom}, killed {duration_text(task.stop.grace)} later"
     if task.restart != "never":
         yield f"restart {task.restart}"
+
+
+def _whole_notes(whole: Whole) -> Iterator[str]:
+    """What all tasks of its recipe have together."""
+    if whole.retry.retries:
+        yield f"{whole.name} has {_retries(whole.retry)}"
+    if whole.timeout is not None:
+        yield f"{whole.name} has timeout {duration_text(whole.timeout)}"
 
 
 def _retries(retry: Retry) -> str:

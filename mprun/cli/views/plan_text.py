@@ -55,10 +55,11 @@ def plan_lines(
         yield from _folded_lines(shard_lines(plan.job, plan.division))
     if forecast is not None:
         yield from _expected(plan, forecast)
-    for position, number in enumerate(starting_order(plan, forecast), start=1):
+    order = starting_order(plan, forecast)
+    for position, number in enumerate(order, start=1):
         yield from _task_lines(position, plan.tasks[number], plan, skips)
     yield from _joins(plan)
-    yield from _stops(plan, starting_order(plan, forecast))
+    yield from _stops(plan, order)
 
 
 def _folded_lines(lines: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
@@ -126,16 +127,20 @@ def _task_lines(
     position: int, planned: PlannedTask, plan: Plan, skips: Mapping[str, Expected]
 ) -> Iterator[str]:
     start = f"{position:>4}. {visible(planned.name)}"
-    call = list(_call(planned, resolver(planned)))
+    resolved = resolver(planned)
+    call = list(_call(planned, resolved))
     line = f"{start}  {' '.join(call)}"
     if display_width(line) > WIDTH:
         yield start
         *lines, line = _folded(call, _INDENT, _INDENT + "  ")
         yield from lines
-    found = [visible(note) for note in notes(planned, plan, resolver(planned), skips.get(planned.name))]
+    found = [visible(note) for note in notes(planned, plan, resolved, skips.get(planned.name))]
+    if not found:
+        yield line
+        return
     text = f"[{'; '.join(found)}]"
-    if not found or display_width(line) + 2 + display_width(text) <= WIDTH:
-        yield f"{line}  {text}" if found else line
+    if display_width(line) + 2 + display_width(text) <= WIDTH:
+        yield f"{line}  {text}"
         return
     yield line
     yield from _folded(text.split(" "), _INDENT, _INDENT + " ")

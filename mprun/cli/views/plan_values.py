@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def resolver(planned: PlannedTask) -> Callable[[Any], Any]:
     """A function that resolves the references in a value of a task, except those to results."""
     task = planned.task
+    if not task.refers:
+        return _as_it_is
     found = Resolver(task.scope, task.axes, planned.values)
 
     def resolved(node: Any) -> Any:
@@ -30,6 +32,10 @@ def resolver(planned: PlannedTask) -> Callable[[Any], Any]:
             return node
 
     return resolved
+
+
+def _as_it_is(node: Any) -> Any:
+    return node
 
 
 def beginning(value: Any, width: int) -> Any:

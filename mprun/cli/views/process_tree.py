@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import locale
 import os
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.record import garbage_collector, process_tree
 from mprun.record.process_tree import PlainProcess
-from mprun.reporters.format import display_width, format_duration, format_size, pad, truncate, widest
+from mprun.reporters.format import (
+    column_widths,
+    display_width,
+    format_duration,
+    format_size,
+    pad,
+    truncate,
+)
 from mprun.reporters.plain_cells import plain_cells
 from mprun.reporters.table import with_item
 from mprun.reporters.terminal import terminal_width
@@ -55,47 +61,54 @@ def supports_unicode() -> bool:
 def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     """Write a line for each process, below that of its parent."""
     pen = Pen(supports_unicode())
-    rows = _rows(roots, pen)
+    rows, bad = _rows(roots, pen)
     garbage_collector.keep(rows)
     width = terminal_width(stream)
-    first, *others = _fitting(rows, width).items()
-    # What is in the other columns is never wider than they are, and always ASCII.
-    pattern = f"%-{first[1]}s" + "".join([f"  %{taken}s" for _, taken in others]) + "  %s\n"
-    cells = itemgetter(*(column for column, _ in others), -1)
+    first, *others = _fitting(rows, width)
+    # What is in the other columns is never wider than they are, and always ASCII; of one that is left out,
+    # nothing is shown.
+    rest = "".join([f"  %{taken}s" if taken else "%.0s" for taken in others]) + "  %s\n"
+    patterns = {stem: f"%s%-{first - len(stem)}s{rest}" for stem in {row[0] for row in rows}}
+
+    def line_of(stem: str, name: str, *cells: str) -> str:
+        return f"%s{rest}" % (pad(_in_column(stem, name, first, pen), first), *cells)
+
     for begin in range(0, len(rows), _ROWS_PER_WRITE):
-        lines = []
-        for bad, stem, row in rows[begin : begin + _ROWS_PER_WRITE]:
-            name = row[0]
+        lines = [
             # Each piece of a branch takes one column.
-            fits = len(stem) + len(name) <= first[1] and name.isascii()
-            cell = stem + name if fits else pad(truncate(stem + name, first[1], pen.ellipsis), first[1])
-            line = pattern % (cell, *cells(row))
-            if width is not None:
-                line = truncate(line[:-1], width, pen.ellipsis) + "\n"
-            lines.append(f"{_RED}{line[:-1]}{_RESET}\n" if colour and bad else line)
+            patterns[row[0]] % row
+            if len(row[0]) + len(row[1]) <= first and row[1].isascii()
+            else line_of(*row)
+            for row in rows[begin : begin + _ROWS_PER_WRITE]
+        ]
+        if width is not None:
+            lines = [truncate(line[:-1], width, pen.ellipsis) + "\n" for line in lines]
+        if colour:
+            for number in bad.intersection(range(begin, begin + len(lines))):
+                lines[number - begin] = f"{_RED}{lines[number - begin][:-1]}{_RESET}\n"
         stream.write("".join(lines))
 
 
-def _rows(roots: Sequence[Process], pen: Pen) -> list[tuple[bool, str, tuple[str, ...]]]:
-    """The head, then each process: whether it failed, the branches in front of its name, and its cells."""
-    rows: list[tuple[bool, str, tuple[str, ...]]] = [(False, "", HEAD)]
+def _rows(roots: Sequence[Process], pen: Pen) -> tuple[list[tuple[str, ...]], set[int]]:
+    """The head and each process: the branches in front of its name, and its cells; which of them failed."""
+    rows: list[tuple[str, ...]] = [("", *HEAD)]
+    bad: set[int] = set()
     for process, stem in _lines(roots, pen):
         if type(process) is not PlainProcess:
-            rows.append((_is_bad(process), stem, _row(process, pen)))
+            if _is_bad(process):
+                bad.add(len(rows))
+            rows.append((stem, *_row(process, pen)))
             continue
         # Here, and not in `_row`: a call for each of 100,000 takes a tenth of the time.
         name = process.task.name
-        if process.item is not None or len(name) > _MAX_NAME_WIDTH or not _is_plain(name):
-            name = truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis)
+        is_plain = process.item is None and name.isascii() and name.isprintable()
+        if not is_plain or len(name) > _MAX_NAME_WIDTH:
+            name = _shorten(_name(process), _MAX_NAME_WIDTH, pen)
         pid, _, duration, cpu, memory = plain_cells(process.task)
         threads = process.task.end[6]
-        row = (name, pid, memory, cpu, "-" if threads == "null" else threads, duration, process.status)
-        rows.append((False, stem, row))
-    return rows
-
-
-def _is_plain(name: str) -> bool:
-    return name.isascii() and name.isprintable()
+        threads = "-" if threads == "null" else threads
+        rows.append((stem, name, pid, memory, cpu, threads, duration, process.status))
+    return rows, bad
 
 
 def _lines(roots: Sequence[AnyProcess], pen: Pen) -> Iterator[tuple[AnyProcess, str]]:
@@ -120,7 +133,7 @@ def _lines(roots: Sequence[AnyProcess], pen: Pen) -> Iterator[tuple[AnyProcess, 
 
 def _row(process: AnyProcess, pen: Pen) -> tuple[str, ...]:
     return (
-        truncate(_name(process), _MAX_NAME_WIDTH, pen.ellipsis),
+        _shorten(_name(process), _MAX_NAME_WIDTH, pen),
         str(process.pid),
         format_size(process.max_rss),
         format_duration(process.cpu),
@@ -140,28 +153,42 @@ def _name(process: AnyProcess) -> str:
     return f"{name} daemon" if process.daemon else name
 
 
+def _in_column(stem: str, name: str, width: int, pen: Pen) -> str:
+    room = width - len(stem)
+    return stem + _shorten(name, room, pen) if room > 3 else truncate(stem + name, width, pen.ellipsis)
+
+
+def _shorten(name: str, width: int, pen: Pen) -> str:
+    """A name without its middle if it is too wide: siblings and attempts differ at the end of their names."""
+    if display_width(name) <= width:
+        return name
+    room = (width - len(pen.ellipsis)) // 2
+    tail = name[len(name) - room :]
+    while display_width(tail) > room:
+        tail = tail[1:]
+    return truncate(name, width - display_width(tail), pen.ellipsis) + tail
+
+
 def _is_bad(process: AnyProcess) -> bool:
     return bool(process.exit_code) and process.role == process_tree.TASK and not process.daemon
 
 
-def _fitting(rows: Sequence[tuple[bool, str, tuple[str, ...]]], width: int | None) -> dict[int, int]:
-    """The columns before the status for which the terminal has room: how wide each of them is."""
-    first = max([len(stem) + display_width(row[0]) for _, stem, row in rows])
-    _, *columns = zip(*[row for _, _, row in rows], strict=True)
-    *needed, status = map(widest, columns)
-    widths = dict(enumerate((first, *needed)))
+def _fitting(rows: Sequence[tuple[str, ...]], width: int | None) -> list[int]:
+    """How wide each column before the status is; 0 for those for which the terminal has no room."""
+    _, _, *needed, status = column_widths(rows)
+    first = max([len(row[0]) + display_width(row[1]) for row in rows])
     if width is None:
-        return widths
+        return [first, *needed]
+    widths = [min(first, max(width // 2, _MIN_NAME_WIDTH)), *needed]
     room = width - min(status, _MIN_STATUS_WIDTH)
-    widths[0] = min(widths[0], max(width // 2, _MIN_NAME_WIDTH))
     for name in _OPTIONAL:
         if _total_width(widths) > room:
-            del widths[HEAD.index(name)]
+            widths[HEAD.index(name)] = 0
     if (too_wide := _total_width(widths) - room) > 0:
         widths[0] = max(widths[0] - too_wide, min(widths[0], _MIN_NAME_WIDTH))
     return widths
 
 
-def _total_width(widths: dict[int, int]) -> int:
+def _total_width(widths: Sequence[int]) -> int:
     """The width of these columns, with the two spaces after each."""
-    return sum(widths.values()) + 2 * len(widths)
+    return sum([width + 2 for width in widths if width])

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import visible
-from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
-from mprun.record import garbage_collector, process_tree, reader, results
+from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit, format_reason
+from mprun.record import garbage_collector, process_snapshot, process_tree, reader, results
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import is_repeated
 from mprun.record.not_shown import read_not_shown
@@ -16,7 +16,6 @@ from mprun.reporters import table
 from mprun.reporters.format import (
     display_width,
     format_duration,
-    format_reason,
     format_size,
     format_time,
     headline,
@@ -28,7 +27,7 @@ from mprun.reporters.format import (
 )
 from mprun.reporters.plain_cells import plain_cells
 from mprun.reporters.process_names import named_pids
-from mprun.scheduling.retry import HOST_LOST
+from mprun.scheduling.retry import HOST_LOST, RECIPE, RESTART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +52,7 @@ def show_run(
     """
     outcome = reader.run_outcome(directory, state)
     alive = outcome != Outcome.INTERRUPTED
-    seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
+    seen = process_snapshot.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     for line in _head(state):
         stream.write(line + "\n")
     _section(stream, "hosts", list(_hosts(state)))
@@ -134,6 +133,8 @@ def _exit_unknown(seconds: float | None) -> str:
 
 
 def _results(directory: RunDirectory, state: RunState) -> Iterator[str]:
+    if all(map(has_no_result, state.tasks.values())):
+        return
     found = {task.name: _result(directory, task) for task in state.in_order() if not has_no_result(task)}
     shown = {visible(name): text for name, text in found.items() if text}
     width = max(map(display_width, shown), default=0)
@@ -199,14 +200,15 @@ def _attempts(state: RunState, alive: bool) -> Iterator[str]:
     for task in state.in_order():
         for attempt in task.attempts:
             started = attempt.started
-            facts = ", ".join(_facts(attempt, alive))
+            is_over = task.finished is not None or not alive
+            facts = ", ".join(_facts(attempt, alive, is_over, is_last=attempt is task.attempts[-1]))
             yield (
                 f"{format_time(started.time)[11:]} {visible(task.name)} attempt={started.attempt} "
                 f"pid={started.pid}: {visible(facts)}"
             )
 
 
-def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
+def _facts(attempt: AttemptState, alive: bool, is_over: bool, *, is_last: bool) -> Iterator[str]:
     """The events of an attempt, in order."""
     if attempt.ready is not None:
         yield f"ready at {format_time(attempt.ready.time)[11:]}"
@@ -229,5 +231,9 @@ def _facts(attempt: AttemptState, alive: bool) -> Iterator[str]:
         reason = attempt.retrying.reason
         if reason == HOST_LOST:
             yield format_reason(reason)
-        verb = "restarted" if reason == "restart" else "retried"
-        yield f"{verb} after {format_duration(attempt.retrying.delay)}"
+        verb = {RESTART: "restarted", RECIPE: "retried with all of its recipe"}.get(reason, "retried")
+        if is_last and is_over:
+            # The run, or the task, was stopped before.
+            yield f"not {verb}"
+        else:
+            yield f"{'to be ' if is_last else ''}{verb} after {format_duration(attempt.retrying.delay)}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import encode_text
 from mprun.outcomes import Outcome
-from mprun.record import process_tree, reader
+from mprun.record import process_snapshot, reader
 from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import repeat_summary
 from mprun.record.error_details import read_details
 from mprun.record.events import TaskExited, TaskFinished, TaskStarted
 from mprun.record.not_shown import read_not_shown
+from mprun.record.state_dir import log_name
 from mprun.record.task_lines import host_of_start, target_of_start, ticks_of_start, time_of_line
 from mprun.record.task_state import TaskState
 
@@ -24,24 +26,30 @@ if TYPE_CHECKING:
     from mprun.record.events import Event
     from mprun.record.run_state import RunState
     from mprun.record.state_dir import RunDirectory
+    from mprun.record.state_files import Folder
     from mprun.record.task_state import AttemptState
+
+# Each write passes what looks for characters that cannot be seen.
+_TASKS_PER_WRITE = 100
 
 
 def show_json(directory: RunDirectory, state: RunState, stream: TextIO) -> None:
-    """Write the run as one JSON object, task by task: in memory, a task takes 10 KB.
+    """Write the run as one JSON object, some tasks at a time: in memory, a task takes 10 KB.
 
     `outcome` is the run's, or `running`; `now` is a snapshot of a task's running process. `not_shown` says
     what no one has read of what the run has shown, null if that is nothing.
     """
     outcome = reader.run_outcome(directory, state)
-    seen = process_tree.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
+    seen = process_snapshot.snapshot_tasks(state) if outcome == Outcome.RUNNING else {}
     run, finished = state.started, state.finished
     stream.write(f'{{\n  "outcome": {_indented(outcome)},\n  "run": {_indented(run and run.to_record())},')
     stream.write('\n  "tasks": [')
     tasks = _Tasks(directory, state)
+    known = [*state.in_order(), *map(TaskState, state.not_begun())]
+    texts = (tasks.text(task, seen.get(task.name)) for task in known)
     comma = ""
-    for task in [*state.in_order(), *map(TaskState, state.not_begun())]:
-        stream.write(f"{comma}\n    {tasks.text(task, seen.get(task.name))}")
+    while some := ",\n    ".join(islice(texts, _TASKS_PER_WRITE)):
+        stream.write(f"{comma}\n    {some}")
         comma = ","
     stream.write("\n  ]" if comma else "]")
     summary = repeat_summary(state)
@@ -60,9 +68,10 @@ class _Tasks:
         self._items = state.items
         self._artifacts = artifacts_by_task(directory, state)
         self._logs = os.path.abspath(directory.logs.path)
+        self._log_names = _names_in(directory.logs)
         self._plain: Callable[[tuple[str, ...]], str] | None = None
 
-    def text(self, task: TaskState, process: process_tree.ProcessSnapshot | None) -> str:
+    def text(self, task: TaskState, process: process_snapshot.ProcessSnapshot | None) -> str:
         """One task, with the process that it has now."""
         name = task.name
         if not task.end or task.end[-1] or process is not None:
@@ -100,8 +109,16 @@ class _Tasks:
         """The absolute path of the log of an attempt; None if there is none."""
         if attempt < 1:
             return None
-        log = self._directory.log_file(task, attempt)
-        return f"{self._logs}/{log.name}" if log.exists() else None
+        name = log_name(task, attempt)
+        return f"{self._logs}/{name}" if name in self._log_names else None
+
+
+def _names_in(folder: Folder) -> frozenset[str]:
+    """What is in a directory, looked up once and not for each task; nothing if it cannot be read."""
+    try:
+        return frozenset(folder.names())
+    except OSError:
+        return frozenset()
 
 
 def _plain_text(start: str) -> Callable[[tuple[str, ...]], str]:

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
-from mprun.outcomes import MPRUN_KILLED
+from mprun.outcomes import MPRUN_KILLED, format_reason
 from mprun.reporters import table
-from mprun.reporters.format import counts_text, format_duration, format_reason, format_time
+from mprun.reporters.format import counts_text, format_duration, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -32,9 +32,16 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 def pieces(directory: str) -> Iterator[tuple[Path, Piece | None]]:
     """The files below a directory in pieces, and the directories, which are None in place of a piece.
 
-    Raises OSError if something cannot be read.
+    A task may have removed its own. Raises OSError if something cannot be read.
     """
-    yield from _pieces(os.open(directory, _DIRECTORY), (), MAX_DEPTH)
+    try:
+        folder = os.open(directory, _DIRECTORY)
+    except FileNotFoundError:
+        # If more than that is gone, the task is not what has removed it.
+        if not os.path.isdir(os.path.dirname(directory)):
+            raise
+        return
+    yield from _pieces(folder, (), MAX_DEPTH)
 
 
 def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece | None]]:

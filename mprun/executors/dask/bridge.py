@@ -1,4 +1,4 @@
-"""The process that speaks with a dask cluster for the engine.
+"""The bridge: it speaks with a dask cluster for the engine, in a process of its own.
 
 It has dask's client with its event loop, so that the engine stays what it is on one machine: a process of one
 thread that imports little. It ends when the engine's end of their socket is closed.
@@ -7,10 +7,6 @@ thread that imports little. It ends when the engine's end of their socket is clo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import logging
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,7 +22,6 @@ from mprun.launcher.channel import FrameDecoder, frame, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
-    from typing import NoReturn
 
     from mprun.executors.dask.host import Host
     from mprun.launcher.channel import AttemptKey
@@ -45,7 +40,7 @@ class Bridge:
         self._socket = sock
         self._decoder = FrameDecoder()
         self._placement = Placement()
-        self._cluster = cluster.Cluster()
+        self._cluster = cluster.Cluster(lambda what: self._send("waiting", what))
         self._members = Membership(self._cluster, self._placement, self)
         self._files: RunFiles | None = None
         # The log of each attempt that is not over, and the requests that are not placed.
@@ -270,7 +265,8 @@ class Bridge:
     def _keep(self, files: RunFiles, host: Host, kind: str, details: list[Any]) -> None:
         """Write what has arrived of a file."""
         if kind == "log":
-            files.append(*details)
+            log, data = details
+            files.append(log, data, host.number)
         elif kind == "new_log":
             files.begin(*details)
         elif kind == "end_log":
@@ -379,22 +375,3 @@ class Bridge:
         if self._files is not None:
             self._files.close()
         await self._cluster.close()
-
-
-def serve(descriptor: int) -> NoReturn:
-    """Run a bridge that serves this end of a socket pair; does not return."""
-    code = 1
-    try:
-        # What dask has to say of the cluster is not for the terminal of the run.
-        logging.disable(logging.CRITICAL)
-        sock = socket.socket(fileno=descriptor)
-        sock.setblocking(False)
-        with contextlib.suppress(Exception):
-            # If it cannot be imported, the answer to the engine's first request says so.
-            cluster.import_client()
-        gc.freeze()
-        gc.enable()
-        asyncio.run(Bridge(sock).serve())
-        code = 0
-    finally:
-        os._exit(code)

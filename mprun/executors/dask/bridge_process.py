@@ -14,7 +14,7 @@ from socket import socketpair
 # How long it may take to end what runs on the hosts, in seconds; then it is killed.
 CLOSE_SECONDS = 40.0
 # It makes many objects, and none of them is garbage.
-_PROGRAM = "import gc; gc.disable(); from mprun.executors.dask.bridge import serve; serve({})"
+_PROGRAM = "import gc; gc.disable(); from mprun.executors.dask.bridge_main import serve; serve({})"
 
 
 class BridgeProcess:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 MAX_DIFFERENCES = 10
 
 
+def own_python() -> str:
+    """The version of this Python, as a host says its own."""
+    return ".".join(map(str, sys.version_info[:3]))
+
+
 def differences(hosts: Sequence[Host]) -> tuple[str, ...]:
     """In what the hosts differ from this machine, or from the first of them, in words."""
     found = _differences(hosts)
@@ -22,10 +27,6 @@ def differences(hosts: Sequence[Host]) -> tuple[str, ...]:
 
 
 def _differences(hosts: Sequence[Host]) -> Iterator[str]:
-    here = ".".join(map(str, sys.version_info[:3]))
-    for host in hosts:
-        if host.facts["python"] != here:
-            yield f"{host} has Python {host.facts['python']}, and this machine {here}"
     paths = dict.fromkeys(path for host in hosts for path in host.modules)
     for path in paths:
         expected, where = _hash_here(path), "this machine"

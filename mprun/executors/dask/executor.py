@@ -15,13 +15,18 @@ from mprun.executors.dask.bridge_process import BridgeProcess
 from mprun.launcher.channel import EngineChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mprun.executors.base import PrepareRequest, ProbeRequest, Report, StartRequest
     from mprun.launcher.channel import AttemptKey
 
-# How long the bridge may take to import dask, to connect, and to find workers, in seconds.
+# How long the bridge may take to import dask, to connect, and to find workers, in seconds: beside the timeout
+# that these have to answer.
 OPEN_SECONDS = 60.0
+# After how many seconds it is said what is waited for.
+SAY_SECONDS = 3.0
+# The options that are not for the bridge.
+_OWN = ("begun", "say")
 
 
 class DaskExecutor:
@@ -50,19 +55,24 @@ class DaskExecutor:
         begun: BridgeProcess | None = options["begun"]
         self._bridge = (begun or BridgeProcess()).use()
         self._channel = EngineChannel(self._bridge.socket)
+        self._say: Callable[[str], None] = options["say"]
+        self._host_timeout: float = options["host_timeout"]
+        self._open_seconds = OPEN_SECONDS + options["host_timeout"]
         self.slots: int | None = 0
         self.resources: list[tuple[str, dict[str, float]]] = []
         # What has come together with the answer that `wait` was waiting for.
         self._unread: list[tuple[Any, ...]] = []
         # What is known of each attempt that runs, for the report of an end that no one saw.
         self._started: dict[AttemptKey, Started] = {}
-        self._send("open", {name: value for name, value in options.items() if name != "begun"})
+        self._send("open", {name: value for name, value in options.items() if name not in _OWN})
         self.flush()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + OPEN_SECONDS
+        waiting, deadline = "", time.monotonic() + self._open_seconds
         while (left := deadline - time.monotonic()) > 0:
-            select.select([self], [], [], left)
+            if not select.select([self], [], [], min(left, SAY_SECONDS))[0] and waiting:
+                self._say(f"waiting for {waiting} ...")
+                waiting = ""
             messages = self._channel.receive()
             if messages is None:
                 raise LauncherError(f"the connection to dask has ended ({self._how()})")
@@ -72,13 +82,17 @@ class DaskExecutor:
                     raise UsageError(details[0])
                 if kind == "opened":
                     self.slots, self.resources = details
-                    self._unread = messages[number:]
+                    self._unread += messages[number:]
                     return
                 if kind == "report":
                     # There is nothing yet to report but its end.
                     raise LauncherError(f"the connection to dask has ended ({details[1][0]})")
+                if kind == "waiting":
+                    (waiting,) = details
+                else:
+                    self._unread.append((kind, *details))
         self.close()
-        raise UsageError(f"dask took longer than {OPEN_SECONDS:g}s to answer")
+        raise UsageError(f"dask took longer than {self._open_seconds:g}s to answer")
 
     def _send(self, *message: Any) -> None:
         self._channel.send(*message)
@@ -119,6 +133,9 @@ class DaskExecutor:
     def wake(self) -> bool:
         return False
 
+    def imports(self) -> None:
+        return None
+
     def usage(self) -> dict[str, Any] | None:
         return None
 
@@ -133,7 +150,11 @@ class DaskExecutor:
         messages = self._channel.receive()
         if messages is None:
             # What it has sent to the hosts may have begun there.
-            return [ExecutorLost(how=f"the connection to dask has ended ({self._how()})", unseen=True)]
+            how = (
+                f"the connection to dask has ended ({self._how()}); the hosts kill what they still run once "
+                f"they have heard nothing for {self._host_timeout:g}s"
+            )
+            return [ExecutorLost(how=how, unseen=True)]
         messages, self._unread = self._unread + messages, []
         found: list[Report] = []
         for kind, *details in messages:

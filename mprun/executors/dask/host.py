@@ -24,8 +24,6 @@ from mprun.launcher.channel import FrameDecoder, frame, messages_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from distributed import Client
-
     from mprun.launcher.channel import AttemptKey
 
 # How long a relay waits for something to answer, in seconds, and what part of the timeout of hosts at most.
@@ -51,13 +49,13 @@ class Host:
     """One worker of a run; `name` is its host's, `slots` how many attempts it runs at once.
 
     `resources` is how much it has of what tasks can ask for by `host`. `receive` gets each message, `lose`
-    once why the host is lost. `found` is what the scheduler says of the worker, and `list_workers` asks it
-    for that of all workers.
+    once why the host is lost. `connect` makes calls to the worker at an address. `found` is what the
+    scheduler says of the worker, and `list_workers` asks it for that of all workers.
     """
 
     def __init__(
         self,
-        client: Client,
+        connect: Callable[[str], Any],
         list_workers: Callable[[], Awaitable[dict[str, Any]]],
         number: int,
         address: str,
@@ -81,7 +79,7 @@ class Host:
         self.failure = ""
         # What is added to readings of its clock: the least that was seen, which has the shortest way in it.
         self.clock_offset = float("inf")
-        self._client = client
+        self._connect = connect
         self._list_workers = list_workers
         self._key = os.urandom(8).hex()
         self._decoder = FrameDecoder()
@@ -96,6 +94,8 @@ class Host:
         self._received = 0
         # Whether it takes no further attempts; whether the attempts that it had have been given up.
         self.is_over = self.is_given_up = False
+        # Whether that which was there when it was lost is another worker, or none.
+        self.is_worker_gone = False
         # The attempts that have begun on it, once its launcher is lost and that is known.
         self.begun: set[AttemptKey] | None = None
 
@@ -190,10 +190,10 @@ class Host:
     async def _ask(self, seconds: float, **details: Any) -> Any:
         """The relay's answer to a call. Raises OSError or TimeoutError."""
         try:
-            relay = self._client.rpc(self.address)
+            relay = self._connect(self.address)
             return await asyncio.wait_for(getattr(relay, OPERATION)(**details), seconds)
-        except (RuntimeError, AttributeError) as error:
-            raise OSError(f"dask's client has closed itself: {error}") from None
+        except RuntimeError as error:
+            raise OSError(f"the connections to dask are closed: {error}") from None
 
     async def _call_until(self, action: str, **details: Any) -> tuple[Any, str]:
         """The answer to a call, which is made again if it fails; why there will be none."""
@@ -208,10 +208,12 @@ class Host:
                 # Dask itself would try to connect to a worker that has ended until the call times out.
                 await asyncio.sleep(RETRY_INTERVAL)
                 if await self._is_refused() or not await self._is_known():
+                    self.is_worker_gone = True
                     return None, "its worker has ended"
                 continue
             if time.monotonic() - begun < self._call_seconds / 4:
                 self._size = min(MAX_BYTES, 2 * self._size)
+            self.is_worker_gone = answer is None
             return answer, "" if answer is not None else "its worker was restarted"
 
     def _limited(self, details: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mprun.executors.base import ExecutorLost
 from mprun.executors.dask.code_check import differences
+from mprun.executors.dask.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -71,6 +72,8 @@ class Membership:
         # By address: how often a worker has joined, and which ones are not asked again.
         self._joins: dict[str, int] = {}
         self._refused: set[str] = set()
+        # And those that are being asked.
+        self._installing: set[str] = set()
         # Why no host was left before the preparation, "" if there are some.
         self._lost_before = ""
         # How many slots the engine knows of.
@@ -85,8 +88,12 @@ class Membership:
         self.timeout = options["host_timeout"]
         self._limit = options["max_parallel"]
         await self._cluster.connect(options)
-        for host in await self._cluster.first_hosts():
+        hosts, silent = await self._cluster.first_hosts(self.timeout)
+        for host in hosts:
             self._add(host)
+        for address in silent:
+            self._owner.tell("refused", address, reason=f"it did not answer within {self.timeout:g}s")
+        self._owner.spawn(self._cluster.keep_awake())
         slots = sum(host.slots for host in self.hosts.values())
         self._told_slots = slots if self._limit is None else min(slots, self._limit)
 
@@ -192,25 +199,32 @@ class Membership:
     async def _look(self, workers: dict[str, Any]) -> None:
         """Use new workers, and give nothing to those that are about to leave."""
         self._refused &= workers.keys()
+        self._joins = {address: times for address, times in self._joins.items() if address in workers}
         for name in self._members:
             found = workers.get(self.hosts[name].address)
             self._members[name] = found is not None and found["status"] == "running"
         self._tell_slots()
         known = {host.address for host in self.hosts.values() if not host.is_over}
-        new = {
-            address: found
-            for address, found in workers.items()
-            if address not in known | self._refused
-            and found["status"] == "running"
-            and self._joins.get(address, 0) < MAX_JOINS
-        }
-        hosts, refused = await self._cluster.install(new) if new else ([], {})
-        for address, reason in refused.items():
+        known |= self._refused | self._installing
+        for address, found in workers.items():
+            has_failed = self._joins.get(address, 0) >= MAX_JOINS
+            if address not in known and found["status"] == "running" and not has_failed:
+                self._installing.add(address)
+                self._owner.spawn(self._install(address, found))
+
+    async def _install(self, address: str, found: dict[str, Any]) -> None:
+        """Begin to use a new worker; one that does not answer is asked again while it is there."""
+        host = None
+        try:
+            host = await self._cluster.install(address, found, self.timeout)
+        except Refused as refused:
             self._refused.add(address)
-            self._owner.tell("refused", address, reason=reason)
-        if self._closing is not None or self._request is None:
-            return
-        for host in hosts:
+            self._owner.tell("refused", address, reason=str(refused))
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            self._installing.discard(address)
+        if host is not None and self._closing is None and self._request is not None:
             self._add(host)
             self._ask(host, self._request)
 
@@ -240,6 +254,9 @@ class Membership:
         """A host is lost; with `is_gone` nothing of it runs any more."""
         host.is_over = True
         name = str(host.number)
+        if host.is_worker_gone:
+            # What comes under its address is another one.
+            self._joins.pop(host.address, None)
         if self._closing is not None:
             self._note_closed()
         elif self._request is None or self._replies is not None:

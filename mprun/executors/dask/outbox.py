@@ -33,16 +33,22 @@ _MESSAGE_BYTES = 1 << 10
 RESULT_SUFFIXES = (".json", ".repr", ".problem.json", ".error.json", ".usage.json", STDOUT)
 # How often the logs of running attempts are looked at, in seconds.
 LOG_INTERVAL = 0.05
+# So many of the last bytes that were read show whether a log was truncated and has grown again since.
+_REMEMBERED = 64
 
 
 class LogTail:
-    """Reads a log from where the last piece of it ended."""
+    """Reads a log from where the last piece of it ended; again from its start if a task has truncated it."""
 
     def __init__(self, folder: int, name: str) -> None:
         self.name = name
         self._folder = folder
         self._file = -1
         self._offset = 0
+        # What is in front of the offset, and the size and time of the file that had it.
+        self._last = b""
+        self._seen = (0, 0)
+        self._has_begun_again = False
 
     def read(self) -> Piece:
         """The next piece; b"" if there is nothing more by now."""
@@ -53,25 +59,52 @@ class LogTail:
             # Its process is about to create it.
             return b""
         self._offset += length_of(piece)
+        # Holes read as zeros.
+        data = bytes(min(piece, _REMEMBERED)) if isinstance(piece, int) else piece[-_REMEMBERED:]
+        self._last = (self._last + data)[-_REMEMBERED:]
         return piece
+
+    def has_begun_again(self) -> bool:
+        """Whether what was read before the last piece is in the log no more; asked once for each piece."""
+        has_begun_again, self._has_begun_again = self._has_begun_again, False
+        return has_begun_again
 
     def _look(self) -> int:
         """How long it is now; it is opened if it was not. Raises OSError."""
         if self._file < 0:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            self._file = os.open(self.name, flags, dir_fd=self._folder)
-        size = os.fstat(self._file).st_size
-        if size < self._offset:
-            # The task has truncated it.
-            self._offset = 0
-        return size
+            self._file = self._open()
+        found = os.fstat(self._file)
+        if not found.st_nlink:
+            # The launcher gives a log that a task reads a new inode, with the same bytes.
+            with contextlib.suppress(OSError):
+                file = self._open()
+                os.close(self._file)
+                self._file, found = file, os.fstat(file)
+        seen = found.st_size, found.st_mtime_ns
+        if self._offset and seen != self._seen and self._was_truncated():
+            self._offset, self._last, self._has_begun_again = 0, b"", True
+        self._seen = seen
+        return found.st_size
+
+    def _open(self) -> int:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(self.name, flags, dir_fd=self._folder)
+
+    def _was_truncated(self) -> bool:
+        """Whether what was read is in the log no more: it may have grown again since."""
+        length = len(self._last)
+        return os.pread(self._file, length, self._offset - length) != self._last
 
     def rest(self) -> Iterator[Piece]:
         """The pieces up to where it ends by now, each read when it is asked for."""
+        # The times of files have steps of some milliseconds.
+        self._seen = (-1, 0)
         try:
             end = self._look()
         except OSError:
             return
+        if self._has_begun_again and not end:
+            yield b""
         while self._offset < end and (piece := self.read()):
             yield piece
 
@@ -203,19 +236,27 @@ class Outbox:
                     sender.messages.popleft()
                     continue
                 self._send(*message)
-                sent += _MESSAGE_BYTES + sum(len(part) for part in message if isinstance(part, bytes))
+                sent += _size_of(message)
         elif sender.look_at is not None and now >= sender.look_at:
             sender.look_at = now + LOG_INTERVAL
             for tail in (sender.tail, self._outputs.get(sender.key)):
-                if tail is not None and (data := tail.read()):
-                    self._send("log", tail.name, data)
-                    sent += _MESSAGE_BYTES + (0 if isinstance(data, int) else len(data))
+                for message in self._new(tail, tail.read()) if tail is not None else ():
+                    self._send(*message)
+                    sent += _size_of(message)
         return sent
 
     # ---- messages, each made when it is sent
 
     def _rest(self, tail: LogTail) -> Iterator[tuple[Any, ...]]:
         for data in tail.rest():
+            yield from self._new(tail, data)
+
+    def _new(self, tail: LogTail, data: Piece) -> Iterator[tuple[Any, ...]]:
+        """What has come to a log, and that it has begun again, as it must in the record, too."""
+        # The log of the launcher is that of the launchers on all hosts in the record.
+        if tail.has_begun_again() and tail is not self._main.tail:
+            yield "new_log", tail.name
+        if data:
             yield "log", tail.name, data
 
     def _of_launcher(self, report: Report) -> Iterator[tuple[Any, ...]]:
@@ -274,3 +315,7 @@ class Outbox:
             error = failure.strerror or str(failure)
         shutil.rmtree(path, ignore_errors=True)
         yield "end_artifacts", key, os.path.basename(path), error
+
+
+def _size_of(message: tuple[Any, ...]) -> int:
+    return _MESSAGE_BYTES + sum(len(part) for part in message if isinstance(part, bytes))

@@ -31,8 +31,8 @@ class RunFiles:
 
     def __init__(self, folders: tuple[tuple[str, int, int], ...]) -> None:
         self._logs, self._results = (_open_folder(*folder) for folder in folders)
-        # Open logs, by name: those of attempts that run.
-        self._open: dict[str, int] = {}
+        # Open logs, by name, those of attempts that run and of their probes: the descriptor, and the host.
+        self._open: dict[str, tuple[int, int]] = {}
         # Result files that have not arrived as a whole: each a name of its own, and the descriptor.
         self._parts: dict[tuple[int, str], tuple[str, int]] = {}
         self._numbers = itertools.count()
@@ -48,15 +48,14 @@ class RunFiles:
         with contextlib.suppress(OSError):
             os.close(self._create(log, os.O_TRUNC))
 
-    def append(self, log: str, data: Piece) -> None:
-        """Add to a log."""
+    def append(self, log: str, data: Piece, host: int = -1) -> None:
+        """Add to a log what has come from a host."""
         if log in self.errors:
             return
         try:
-            file = self._open.get(log, -1)
-            if file < 0:
-                file = self._open[log] = self._create(log, os.O_APPEND)
-            append_piece(file, data)
+            if log not in self._open:
+                self._open[log] = self._create(log, os.O_APPEND), host
+            append_piece(self._open[log][0], data)
         except OSError as error:
             self.errors[log] = error.strerror or str(error)
 
@@ -64,8 +63,8 @@ class RunFiles:
         """The log is complete: it is there, even if it is empty; why that is not so, "" if it is."""
         if log not in self._open:
             self.append(log, b"")
-        if (file := self._open.pop(log, -1)) >= 0:
-            os.close(file)
+        if log in self._open:
+            os.close(self._open.pop(log)[0])
         return self.errors.pop(log, "")
 
     def write_result(self, host: int, name: str, data: Piece, *, is_last: bool) -> None:
@@ -106,6 +105,9 @@ class RunFiles:
         for key, log in logs.items():
             self.end(log)
             self.drop_artifacts(key)
+        # Those of probes. The log of the main processes is opened again.
+        for log in [log for log, (_, where) in self._open.items() if where == host]:
+            self.end(log)
 
     def drop_results(self, host: int) -> None:
         """The rest of what has arrived in part from a host will not arrive."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mprun.diagnostics import redact, visible
-from mprun.outcomes import BAD, format_exit
+from mprun.outcomes import BAD, format_exit, format_reason
 from mprun.record.artifacts import artifacts
 from mprun.record.state_dir import file_name
-from mprun.reporters.format import format_duration, format_reason, format_size, plural
+from mprun.reporters.format import format_duration, format_size, plural
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.process_names import named_pids
 from mprun.reporters.report.report_data import shown

@@ -17,19 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.diagnostics import redact, visible
 from mprun.jobfile.model import STANDARD_INPUT_PATH
-from mprun.outcomes import Outcome
+from mprun.outcomes import Outcome, format_reason
 from mprun.record import process_tree, reader
 from mprun.record.commands import command, logs_command
 from mprun.record.copies import is_repeated, repeat_summary
 from mprun.record.run_state import RunState
-from mprun.reporters.format import (
-    counts_text,
-    format_duration,
-    format_reason,
-    format_size,
-    format_time,
-    plural,
-)
+from mprun.reporters.format import counts_text, format_duration, format_size, format_time, plural
 from mprun.reporters.report.dependency_graph import Graph
 from mprun.reporters.report.failures import MAX_FAILURES, describe_failures, failed_rows
 from mprun.reporters.report.report_data import OUTCOMES, ReportData, counted, shown
