@@ -98,11 +98,10 @@ def test_a_run_without_a_worker_that_answers_says_so(begin):
 
 
 def test_the_address_of_a_worker_is_refused(begin, cluster):
-    connections = psutil.Process(cluster.workers["first"].pid).net_connections("tcp")
-    port = next(one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN)
-    process, stderr = begin("--scheduler", f"tcp://127.0.0.1:{port}")
+    address = cluster.worker_address("first")
+    process, stderr = begin("--scheduler", address)
     assert process.wait(60) == 2
-    assert f"tcp://127.0.0.1:{port} is the address of dask's Worker, not of its scheduler" in stderr()
+    assert f"{address} is the address of dask's Worker, not of its scheduler" in stderr()
 
 
 def test_where_nothing_listens_the_reason_is_that_of_the_system(begin):

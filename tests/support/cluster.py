@@ -26,7 +26,7 @@ async def serve():
 asyncio.run(serve())
 """
 WORKER = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from distributed import Worker
 async def serve():
     worker = await Worker(
@@ -34,7 +34,9 @@ async def serve():
         local_directory=sys.argv[5], dashboard=False, memory_limit=0,
         resources=json.loads(sys.argv[6]),
     )
-    open(sys.argv[5] + ".ready", "w").close()
+    with open(sys.argv[5] + ".part", "w") as file:
+        file.write(worker.address)
+    os.rename(sys.argv[5] + ".part", sys.argv[5] + ".ready")
     await worker.finished()
 asyncio.run(serve())
 """
@@ -83,6 +85,10 @@ class Cluster:
                 return json.loads(self.file.read_text())["address"]
             time.sleep(0.05)
         raise TimeoutError((self.directory / "cluster.log").read_text())
+
+    def worker_address(self, name):
+        """The address of a worker that is there; it also listens on others, as for its page."""
+        return (self.directory / f"{name}.ready").read_text()
 
     def wait_for_workers(self, seconds=SECONDS):
         """Wait until all workers are known to the scheduler."""
