@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mprun.launcher.channel import PackedStartRequest
 
-# So many commands at once; each has a guard with three descriptors. The others are forked.
+# So many commands at once; each has a guard with two descriptors. The others are forked.
 MAX_GUARDS = 64
 # The most memory of files that the launcher may have, in bytes. It counts for the peak of a command, but not
 # for that of a fork, which has copies of the rest alone.

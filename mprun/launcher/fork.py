@@ -52,9 +52,7 @@ def _close_private_descriptors() -> None:
             # One system call for all of them.
             closerange(first, last + 1)
             private_descriptors.clear()
-    # In the order of `closerange`: if the launcher has been killed meanwhile, these are the last ends of
-    # pipes, and each write end must be closed before a read end (`command_guard`).
-    for descriptor in sorted(private_descriptors):
+    for descriptor in private_descriptors:
         close(descriptor)
     # The child may get these numbers for its own files, and fork as well.
     private_descriptors.clear()

@@ -32,6 +32,11 @@ def arm(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
 
 
+def disarm(descriptor: int) -> None:
+    """Take that back, for all who have this end open."""
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_ASYNC)
+
+
 def aim(descriptor: int, pid: int) -> None:
     """And for each of them, from now on in place of the one before. Raises OSError."""
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, pid)

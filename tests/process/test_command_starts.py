@@ -545,53 +545,73 @@ def test_what_a_command_starts_before_its_pid_is_known_lives_as_long_as_it(tmp_p
 # ---- a launcher that is killed
 
 
-@pytest.mark.parametrize("closed", [0, 1], ids=["the smaller one", "the larger one"])
-def test_either_read_end_of_a_guard_is_enough_and_they_are_on_both_sides_of_the_write_end(closed):
-    """The descriptors of a process that ends are closed in an order that the kernel does not promise."""
-    code = f"""if True:
-        import os, signal
-        from mprun.launcher import fork
-        from mprun.launcher.command_guard import Guard
-        guard = Guard(0)
-        pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {{}})
-        guard.watch(pid)
-        read_ends = guard._read_ends
-        (write_end,) = fork.private_descriptors - {{*read_ends}}
-        assert read_ends[0] < write_end < read_ends[1]
-        os.close(read_ends[{closed}])
-        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
-        os.close(write_end)
-        assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+# Makes a guard for a process, of which a fork may have the last copies.
+GUARDED = """if True:
+    import os, signal
+    from mprun.launcher import fork
+    from mprun.launcher.command_guard import Guard
+    guard = Guard(0)
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
+    guard.watch(pid)
+    ends = guard._ends
+    assert fork.private_descriptors == {*ends}
+"""
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["read end", "write end"])
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+def test_whichever_end_of_a_guard_is_closed_first_its_process_is_killed(first, is_shared):
+    """Several processes may have them, and the kernel promises no order in which it closes those of one."""
+    code = f"""{GUARDED}
+    if {is_shared}:
+        # Another one has both still, and has closed one of them already when this one closes that.
+        go, gone = os.pipe(), os.pipe()
+        if os.fork() == 0:
+            os.close(ends[{first}])
+            os.close(gone[1])
+            os.read(go[0], 1)
+            os._exit(0)
+        os.close(gone[1])
+        os.read(gone[0], 1)
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    os.close(ends[{first}])
+    assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT)
+
+
+def test_a_closed_guard_does_not_kill_its_process_even_if_a_fork_has_a_copy():
+    code = f"""{GUARDED}
+    go = os.pipe()
+    if os.fork() == 0:
+        os.close(go[1])
+        os.read(go[0], 1)
+        os._exit(0)
+    guard.close()
+    os.close(go[1])
+    os.close(go[0])
+    os.wait()
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitpid(pid, 0) == (pid, signal.SIGTERM)
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT)
 
 
 def test_a_fork_that_closes_the_last_ends_of_a_guard_has_its_process_killed(tmp_path):
-    """The launcher is killed before its fork has closed its copies. A set has these in another order."""
-    code = f"""if True:
-        import os, signal
-        from mprun.launcher import fork
-        from mprun.launcher.command_guard import Guard
-
-        launcher = os.getpid()
-        def wait_for_its_end():
-            while os.getppid() == launcher:
-                pass
-        os.register_at_fork(after_in_child=wait_for_its_end)
-        fork.keep_descriptors_private()
-        for number in range(3, 17):
-            os.dup2(0, number)
-        os.close(8)
-        os.close(15)
-        guard = Guard(0)
-        assert [*fork.private_descriptors] == [8, 18, 15] == [*guard._read_ends, guard._write_end]
-        pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {{}})
-        guard.watch(pid)
-        with open({str(tmp_path / "pid")!r}, "w") as file:
-            file.write(str(pid))
-        if os.fork() == 0:
-            os._exit(0)
-        os.kill(launcher, signal.SIGKILL)
+    """The launcher is killed before its fork has closed its copies."""
+    code = f"""{GUARDED}
+    launcher = os.getpid()
+    def wait_for_its_end():
+        while os.getppid() == launcher:
+            pass
+    os.register_at_fork(after_in_child=wait_for_its_end)
+    fork.keep_descriptors_private()
+    with open({str(tmp_path / "pid")!r}, "w") as file:
+        file.write(str(pid))
+    if os.fork() == 0:
+        os._exit(0)
+    os.kill(launcher, signal.SIGKILL)
     """
     ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=TIMEOUT)
     assert ended.returncode == -signal.SIGKILL
