@@ -592,7 +592,7 @@ class Launcher:
         self._reaper.kill_all()
         if self._outputs is not None:
             self._outputs.close()
-        if run_cgroup.entered and os.getppid() != self._engine_pid:
+        if run_cgroup.entered and (os.getppid() != self._engine_pid or procfs.is_ending(self._engine_pid)):
             # No one else is left that could end it.
             import_standard("mprun.linux.cgroup_end")
             from mprun.linux import cgroup_end

@@ -82,6 +82,17 @@ def is_alive(pid: int, start_ticks: int | None = None) -> bool:
     return stat is not None and stat.is_alive and start_ticks in (None, stat.start_ticks)
 
 
+def is_ending(pid: int) -> bool:
+    """Whether a process has begun to end, or has ended; one that cannot be seen counts as ended.
+
+    The files of one that is killed are closed a while before its children have another parent.
+    """
+    line = _read(f"/proc/{pid}/stat")
+    # Linux, include/linux/sched.h; the flags are the seventh field after the name (proc(5)).
+    exiting = 0x4
+    return not line or bool(int(line[line.rfind(b")") + 2 :].split(maxsplit=7)[6]) & exiting)
+
+
 def read_name(pid: int) -> str:
     """The name of the program that a process runs; the kernel keeps 15 characters of it."""
     return _read(f"/proc/{pid}/comm").decode("utf-8", "backslashreplace").rstrip("\n")

@@ -31,6 +31,8 @@ from support.runs import (
     written,
 )
 
+from mprun.linux import procfs
+
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
 
 # ---- what a task sees
@@ -975,3 +977,22 @@ def test_a_preloaded_module_that_ends_the_launcher_is_named(tmp_path):
     assert run.code == 2
     assert "importing `bad` terminated the main process (exit 3)" in run.stderr
     assert "--> job.yaml:1:15" in run.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc as Linux has it")
+def test_a_process_whose_files_are_closed_is_seen_to_end_even_if_it_still_is_the_parent():
+    """So the launcher knows that the engine is gone as soon as their socket is closed."""
+    for _ in range(100):
+        reader, writer = os.pipe()
+        child = subprocess.Popen(["sleep", "1000"], pass_fds=(writer,))
+        os.close(writer)
+        try:
+            assert not procfs.is_ending(child.pid)
+            child.kill()
+            os.read(reader, 1)
+            assert procfs.is_ending(child.pid)
+        finally:
+            child.kill()
+            child.wait()
+            os.close(reader)
+    assert procfs.is_ending(child.pid)
