@@ -83,14 +83,10 @@ def is_alive(pid: int, start_ticks: int | None = None) -> bool:
 
 
 def is_ending(pid: int) -> bool:
-    """Whether a process has begun to end, or has ended; one that cannot be seen counts as ended.
-
-    The files of one that is killed are closed a while before its children have another parent.
-    """
-    line = _read(f"/proc/{pid}/stat")
-    # Linux, include/linux/sched.h; the flags are the seventh field after the name (proc(5)).
-    exiting = 0x4
-    return not line or bool(int(line[line.rfind(b")") + 2 :].split(maxsplit=7)[6]) & exiting)
+    """Whether a process has begun to end: its files are closed before its children have another parent."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    # PF_EXITING of Linux. One that cannot be seen counts as ended.
+    return not fields or int(fields[6]) & 4 > 0
 
 
 def read_name(pid: int) -> str:
@@ -102,18 +98,6 @@ def read_max_rss(pid: int) -> int | None:
     """The peak memory of a process in bytes; None if it cannot be seen."""
     _, _, found = _read(f"/proc/{pid}/status").partition(b"\nVmHWM:")
     return int(found.split(maxsplit=1)[0]) * 1024 if found else None
-
-
-def read_usage_now(pid: int, start_ticks: int | None) -> tuple[float, int] | None:
-    """The CPU seconds of a process and the memory that it has now, in bytes.
-
-    None if it has ended, cannot be seen, or did not begin at `start_ticks`: another one has its pid.
-    """
-    stat = read_stat(pid)
-    if stat is None or stat.start_ticks != start_ticks:
-        return None
-    pages = _read(f"/proc/{pid}/statm").split()
-    return stat.cpu, int(pages[1]) * _PAGE_SIZE if len(pages) > 1 else 0
 
 
 def usage(pid: int) -> dict[str, Any] | None:
@@ -155,7 +139,6 @@ def start_ticks(pid: int) -> int | None:
 
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 # How long a process may be in the middle of an exec, and how often it is looked at, in seconds.
 _MAX_EXEC_SECONDS = 0.1
 _EXEC_INTERVAL = 0.0005

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mprun.linux import procfs
+from mprun.linux import procfs, usage_now
 from mprun.linux.foreground import in_foreground
 from mprun.record.events import TaskFinished, TasksPlanned
 from mprun.reporters.door import wants_colour
@@ -191,7 +191,7 @@ class _Samples:
             if task.host != self._host:
                 # Its pid may be that of another process here.
                 continue
-            usage = procfs.read_usage_now(task.pid, task.start_ticks)
+            usage = usage_now.read_usage_now(task.pid, task.start_ticks)
             if usage is None:
                 continue
             cpu, task.memory = usage

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mprun.linux import procfs
+from mprun.linux import procfs, usage_now
 from mprun.reporters.format import format_duration, format_size
 from mprun.reporters.last_lines import last_lines
 from mprun.reporters.table import with_item
@@ -72,7 +72,7 @@ class TaskDetails:
         facts = [f"pid {task.pid}"]
         if task.start_ticks is not None:
             facts.append(f"running for {format_duration(procfs.seconds_since(task.start_ticks))}")
-        usage = procfs.read_usage_now(task.pid, task.start_ticks)
+        usage = usage_now.read_usage_now(task.pid, task.start_ticks)
         if usage is not None:
             facts += [f"{format_duration(usage[0])} CPU", format_size(usage[1])]
         yield f"{with_item(task.task, self._state.items.get(task.task))}  {', '.join(facts)}"
