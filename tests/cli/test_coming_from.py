@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import sys
 
 import pytest
 import yaml
+from support.ports import held_ports
 from support.runs import ROOT, eventually, finish, mprun, start, write
 
 PAGE = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
@@ -52,7 +52,13 @@ def positions(events):
     return {(event["event"], event.get("task")): number for number, event in enumerate(events)}
 
 
-def test_a_procfile(tmp_path, stubs):
+@pytest.fixture
+def port():
+    with held_ports() as (found,):
+        yield found
+
+
+def test_a_procfile(tmp_path, stubs, port):
     stubs(
         {
             "redis-server": f'exec {sys.executable} -c "$SERVE" "$2"',
@@ -62,8 +68,6 @@ def test_a_procfile(tmp_path, stubs):
     )
     names = [task["name"] for task in job(PROCFILE, tmp_path)]
     assert names == re.findall(r"^(\w+):", SECTIONS[PROCFILE]["text"], re.MULTILINE)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     path = tmp_path / "job.yaml"
     path.write_text(path.read_text().replace("6399", str(port)))
     serve = (

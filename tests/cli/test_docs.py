@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from support.ports import held_ports
 from support.runs import ROOT, environment, finish, mprun, newest_run, start, write
 from support.wheels import install, wheel
 
@@ -223,9 +223,8 @@ def test_job_file_of_the_readme_runs(tmp_path):
             return row
         """,
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    run = mprun("job.yaml", "-p", f"port={port}", "-p", "day=2026-02-01", cwd=tmp_path)
+    with held_ports() as (port,):
+        run = mprun("job.yaml", "-p", f"port={port}", "-p", "day=2026-02-01", cwd=tmp_path)
     assert run.code == 0, run.stderr
     assert run.outcome("server") == "stopped"
     assert [run.result(f"check[{n}]") for n in range(3)] == ["2026-02-01", 2, 3]

@@ -4,13 +4,13 @@ import os
 import re
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
 import yaml
 from junitparser import xunit2
+from support.ports import held_ports
 from support.runs import ROOT, environment, newest_run, read_events
 
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -47,12 +47,17 @@ def script_of(service):
     return re.search(r"sh '(.*)'", block)[1] if language == "groovy" else block
 
 
+@pytest.fixture
+def port():
+    """The port of a server of the test, as text."""
+    with held_ports() as (found,):
+        yield str(found)
+
+
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_snippet_of_each_service_runs(service, tmp_path):
+def test_the_snippet_of_each_service_runs(service, tmp_path, port):
     for name in ("jobs", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
     variables = {name: str(tmp_path) if value == "." else value for name, value in SERVICES[service].items()}
     done = subprocess.run(
         ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script_of(service)}'],
@@ -107,12 +112,10 @@ def run_in(directory, *command, **variables):
     )
 
 
-def test_pytest_runs_the_job_files(tmp_path):
+def test_pytest_runs_the_job_files(tmp_path, port):
     (tmp_path / "jobs").mkdir()
     shutil.copy(ROOT / "jobs" / "smoke.yaml", tmp_path / "jobs")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
     done = run_in(tmp_path, *block_of("pytest").split(), MPRUN_PARAM_PORT=port)
     assert done.returncode == 1, done.stdout
     assert re.search(
@@ -214,7 +217,7 @@ def test_pre_commit_checks_the_job_files_of_a_commit_and_no_others(tmp_path):
     assert run(project, "git", "log", "--format=%s").stdout == "first\n"
 
 
-def test_the_shards_of_a_matrix_are_merged(tmp_path):
+def test_the_shards_of_a_matrix_are_merged(tmp_path, port):
     section = re.search(r"^## Shards\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
     jobs = yaml.safe_load(re.search(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1])["jobs"]
     (of_shard,), (of_merge,) = scripts(jobs["shard"]), scripts(jobs["merge"])
@@ -236,8 +239,6 @@ def test_the_shards_of_a_matrix_are_merged(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     codes = []
     for number in jobs["shard"]["strategy"]["matrix"]["shard"]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
         done = sh(of_shard.replace("${{ matrix.shard }}", str(number)), MPRUN_PARAM_PORT=port)
         codes.append(done.returncode)
         # As upload-artifact and download-artifact do.
@@ -256,7 +257,7 @@ def test_the_shards_of_a_matrix_are_merged(tmp_path):
     assert "answers 500" in (tmp_path / "report.html").read_text()
 
 
-def test_records_are_kept_from_run_to_run_wherever_the_checkout_is(tmp_path):
+def test_records_are_kept_from_run_to_run_wherever_the_checkout_is(tmp_path, port):
     steps = yaml.safe_load(block_of("Earlier runs"))["jobs"]["smoke"]["steps"]
     restore, save = (step["with"] for step in steps if step.get("uses", "").startswith("actions/cache/"))
     assert restore["path"] == save["path"] == ".mprun/runs"
@@ -271,8 +272,6 @@ def test_records_are_kept_from_run_to_run_wherever_the_checkout_is(tmp_path):
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
         if (tmp_path / "cache").exists():
             shutil.copytree(tmp_path / "cache", place / ".mprun" / "runs")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
         found = [
             subprocess.run(
                 ["sh", "-c", f'mprun() {{ "{sys.executable}" -m mprun "$@"; }}\n{script}'],
@@ -299,13 +298,11 @@ def test_records_are_kept_from_run_to_run_wherever_the_checkout_is(tmp_path):
     assert not [line for line in lines if line.startswith(("the runs are of", "new tasks", "gone tasks"))]
 
 
-def test_what_failed_in_ci_is_looked_at_and_resumed_on_a_laptop(tmp_path):
+def test_what_failed_in_ci_is_looked_at_and_resumed_on_a_laptop(tmp_path, port):
     section = re.search(r"^## On a laptop\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
     (in_ci,) = re.findall(r"^```yml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     (here,) = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     run, pack = scripts(yaml.safe_load(in_ci))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
 
     def sh(script, place, **variables):
         return subprocess.run(

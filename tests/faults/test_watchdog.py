@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.ports import held_ports
 from support.runs import ROOT, TIMEOUT, environment, eventually, newest_run, read_events, write
 
 from mprun.linux import procfs
@@ -87,15 +88,10 @@ def full_port():
         yield server.getsockname()[1]
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def longest_turn(tmp_path, suspends):
     """Run all of the job in a directory; what the watchdog has found."""
-    with full_port() as full:
-        ports = {"full": full, "port": free_port(), "other": free_port()}
+    with full_port() as full, held_ports(2) as (port, other):
+        ports = {"full": full, "port": port, "other": other}
         write(tmp_path, work=WORK, job=JOB.format(**ports, pattern="a" * 40 + "!"))
         os.mkfifo(tmp_path / "fifo")
         fifo = os.open(tmp_path / "fifo", os.O_RDWR)

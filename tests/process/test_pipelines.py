@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import textwrap
 from collections import Counter
 
 import jsonschema
 import pytest
+from support.ports import held_ports
 from support.runs import (
     START_METHODS,
     eventually,
@@ -1241,19 +1241,17 @@ SERVE = """
     """
 
 
-def free_ports(count):
-    """Ports on which no process listens."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+@pytest.fixture
+def ports():
+    """Two ports on which no process listens but a server of the test."""
+    with held_ports(2) as found:
+        yield found
 
 
 @every_start_method
-def test_smoke_run_starts_servers_waits_for_them_tests_and_stops_them(desk, method):
+def test_smoke_run_starts_servers_waits_for_them_tests_and_stops_them(desk, ports, method):
     write(desk.path, serve=SERVE)
-    tcp, http = free_ports(2)
+    tcp, http = ports
     run = desk.run(
         f"""
         params: {{tcp: {tcp}, http: {http}}}
@@ -1282,9 +1280,9 @@ def test_smoke_run_starts_servers_waits_for_them_tests_and_stops_them(desk, meth
         assert run.outcome(server) == "stopped"
 
 
-def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
+def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk, ports):
     write(desk.path, serve=SERVE)
-    (port,) = free_ports(1)
+    port, _ = ports
     run = desk.run(
         f"""
         tasks:
@@ -1323,9 +1321,9 @@ def test_daemon_that_is_never_ready_fails_and_its_dependents_are_skipped(desk):
     assert run.of("task_ready") == []
 
 
-def test_crashed_server_is_ready_again_after_its_restart(desk):
+def test_crashed_server_is_ready_again_after_its_restart(desk, ports):
     write(desk.path, serve=SERVE)
-    (port,) = free_ports(1)
+    port, _ = ports
     run = desk.run(
         f"""
         tasks:

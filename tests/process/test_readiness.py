@@ -15,6 +15,7 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+from support.ports import held_ports
 from support.records import state_file
 
 from mprun.engine import readiness
@@ -84,11 +85,8 @@ def port_of(server):
 
 @pytest.fixture
 def free_port():
-    # Bound by a socket that does not listen, so that no other process gets it.
-    with closing(socket.socket()) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield port_of(holder)
+    with held_ports() as (port,):
+        yield port
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from support.ports import held_ports
 
 from mprun.engine.request_prober import RequestProber
 from mprun.executors.base import Probed, ProbeRequest
@@ -41,15 +42,15 @@ def test_a_file_is_looked_for_from_the_directory_of_the_task(tmp_path):
 
 def test_a_server_is_connected_to_and_says_why_not():
     probes = HostProbes()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        probes.start(request("tcp", port, seconds=5.0))
-        assert answer(probes) == (KEY, 1, 0, "")
-        # It accepts, and says nothing.
-        probes.start(request("http", f"http://127.0.0.1:{port}/", key=(4, 1), seconds=0.2))
-        assert answer(probes) == ((4, 1), 1, 1, "")
-    probes.start(request("tcp", port, number=2, seconds=5.0))
-    assert answer(probes) == (KEY, 2, 1, "connection refused")
+    with held_ports() as (port,):
+        with socket.create_server(("127.0.0.1", port)):
+            probes.start(request("tcp", port, seconds=5.0))
+            assert answer(probes) == (KEY, 1, 0, "")
+            # It accepts, and says nothing.
+            probes.start(request("http", f"http://127.0.0.1:{port}/", key=(4, 1), seconds=0.2))
+            assert answer(probes) == ((4, 1), 1, 1, "")
+        probes.start(request("tcp", port, number=2, seconds=5.0))
+        assert answer(probes) == (KEY, 2, 1, "connection refused")
 
 
 def test_a_try_begins_once_the_run_is_resumed():
