@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 
 import jsonschema
 import pytest
-from support.runs import alive, events_so_far, eventually, finish, mprun, start, survivors
+from support.runs import alive, events_so_far, eventually, finish, mprun, recorded_starts, start, survivors
 
 from mprun.jobfile.schema.job_schema import schema_text
 
@@ -152,7 +152,7 @@ tasks:
   - {name: a, command: "true"}
   - {name: b, command: "true", depends_on: {a: finished, d: ready}}
 """
-    run = desk.run("timeout: 500ms", code=1, recipe=recipe, more='{name: x, command: "true"}')
+    run = desk.run("timeout: 2s", code=1, recipe=recipe, more='{name: x, command: "true"}')
     assert run.events[-1]["reason"] == "`r/b` was skipped: timeout of its recipe"
     assert "`r/b` was skipped: timeout of its recipe" in run.stderr
 
@@ -183,10 +183,15 @@ tasks:
 
 
 def test_a_daemon_that_dies_fails_the_round(desk):
+    # It dies while the other one runs: that counts its own attempts.
     recipe = """
 tasks:
-  - {name: d, daemon: true, command: 'test "$MPRUN_ATTEMPT" = 1 && exit 3; exec sleep 60'}
-  - {name: a, command: 'test "$MPRUN_ATTEMPT" = 1 && exec sleep 60; exit 0', depends_on: {d: started}}
+  - name: d
+    daemon: true
+    command: 'test "$MPRUN_ATTEMPT" = 1 || exec sleep 60; until test -e begun; do sleep 0.01; done; exit 3'
+  - name: a
+    command: 'touch begun; test "$MPRUN_ATTEMPT" = 1 && exec sleep 60; exit 0'
+    depends_on: {d: started}
 """
     run = desk.run("retry: 1", recipe=recipe, more='{name: x, command: "true"}')
     assert ends(run) == {"r/a": "succeeded", "r/d": "stopped", "x": "succeeded"}
@@ -279,6 +284,7 @@ tasks:
     desk.write("retry: 1", recipe=recipe, more='{name: x, command: "true"}')
     process = start("job.yaml", cwd=desk.path)
     eventually((desk.path / "started").exists, 50)
+    eventually(lambda: "r/b" in [one["task"] for one in recorded_starts(desk.path / ".mprun")], 50)
     os.kill(process.pid, signal.SIGKILL)
     finish(process, desk.path / ".mprun")
     resumed = desk.ended(desk.mprun("resume"), 1)
