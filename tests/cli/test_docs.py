@@ -119,9 +119,16 @@ def test_documents_have_commands():
     assert len(COMMANDS) > 20
 
 
-def run_until_ctrl_c(*arguments, directory):
+@pytest.fixture
+def apart(tmp_path):
+    """Variables for the params of a recipe: a port and a file that nothing else has, which runs beside it."""
+    with held_ports() as (port,):
+        yield {"MPRUN_PARAM_PORT": str(port), "MPRUN_PARAM_FLAG": str(tmp_path / "up")}
+
+
+def run_until_ctrl_c(*arguments, directory, env):
     """Interrupt a stack once its worker works: the worker ends before the service that it needs."""
-    process = start(*arguments, cwd=directory)
+    process = start(*arguments, cwd=directory, env=env)
     for line in process.stdout:
         if line.startswith(b"worker"):
             break
@@ -133,7 +140,7 @@ def run_until_ctrl_c(*arguments, directory):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_of_the_documents_does_what_it_says(command, place):
+def test_command_of_the_documents_does_what_it_says(command, place, apart):
     arguments = shlex.split(command)[1:]
     if "dask" in arguments:
         pytest.importorskip("distributed")
@@ -147,7 +154,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
         assert (run.code, "no active run in .mprun" in run.stderr) == (2, True)
         return
     if "jobs/stack.yaml" in arguments:
-        run_until_ctrl_c(*arguments, directory=place)
+        run_until_ctrl_c(*arguments, directory=place, env=apart)
         return
     if "||" in arguments:
         arguments = arguments[: arguments.index("||")]
@@ -159,7 +166,7 @@ def test_command_of_the_documents_does_what_it_says(command, place):
         shard = ("--partition", "slice:1/1", "--state-dir", "shard")
         assert mprun("job.yaml", *shard, cwd=place).code == 0
         arguments[1:] = ["shard"]
-    run = mprun(*arguments, cwd=place)
+    run = mprun(*arguments, cwd=place, env=apart)
     assert run.code == int(
         any(name in command for name in ("killed.yaml", "fail_fast.yaml", "smoke.yaml"))
     ), run.stderr
@@ -176,10 +183,10 @@ def test_job_files_of_the_documents_are_valid(place):
 
 
 @pytest.mark.parametrize(("text", "part"), RUN)
-def test_job_file_of_the_documents_runs(text, part, place, request):
+def test_job_file_of_the_documents_runs(text, part, place, request, apart):
     path = place / f"{request.node.callspec.id.replace(':', '-')}.yaml"
     path.write_text(text, encoding="utf-8")
-    run = mprun(path.name, cwd=place)
+    run = mprun(path.name, cwd=place, env=apart)
     assert run.code == 0, run.stderr
 
 
