@@ -740,7 +740,7 @@ IMPORTS = {
     "raise": ("1 / 0", "failed: ZeroDivisionError: division by zero"),
     "no syntax": ("def", "failed: "),
     "interrupt": ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
-    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 1s (`--import-timeout`)"),
+    "hang": ("import signal; signal.pause()", "importing `bad` takes longer than 3s (`--import-timeout`)"),
 }
 
 
@@ -753,7 +753,7 @@ def test_a_failed_import_is_reported_and_nothing_is_started(tmp_path, method, ca
         bad=code,
         job="tasks:\n  - target: os:mkdir\n    args: [was-started]\n  - target: bad:run\n",
     )
-    arguments = ("job.yaml", "--start-method", method, "--import-timeout", "1" if case == "hang" else "20")
+    arguments = ("job.yaml", "--start-method", method, "--import-timeout", "3" if case == "hang" else "20")
     run = mprun(*arguments, cwd=tmp_path)
     assert (run.code, run.directory) == (2, None)
     # The traceback of an exception, from the module on, is what the module has printed.

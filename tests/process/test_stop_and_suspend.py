@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -252,7 +253,7 @@ def test_finished_task_is_reported_as_finished(go, tmp_path):
 
 def test_task_that_ignores_the_signal_is_killed_after_its_grace(go, tmp_path):
     run = go("tasks: [{name: ignores_sigterm, target: 'work:ignores_sigterm', stop: {grace: 300ms}}]\n")
-    eventually((tmp_path / "ignores_sigterm.pid").exists)
+    pid = int(written(tmp_path / "ignores_sigterm.pid"))
     done = stop("ignores_sigterm", cwd=tmp_path)
     assert done.code == 0, done.stderr
     ended = run.finish()
@@ -262,7 +263,7 @@ def test_task_that_ignores_the_signal_is_killed_after_its_grace(go, tmp_path):
         "stopped",
         "SIGKILL",
     )
-    assert not alive(int((tmp_path / "ignores_sigterm.pid").read_text()))
+    assert not alive(pid)
 
 
 def test_stopped_tasks_are_one_json_object(go, tmp_path):
@@ -559,33 +560,53 @@ def test_processes_that_each_leave_a_child_are_stopped(tmp_path, monkeypatch):
         leader.wait()
 
 
+# Each timer has so many seconds: on a busy machine it takes a while until the run is suspended.
+STILL_SECONDS = 4
 STILL = {
-    "attempt timeout": "tasks: [{name: a, target: 'work:wait_for', args: [go], timeout: 1.5}]\n",
-    "run timeout": "timeout: 1.5\ntasks: [{name: a, target: 'work:wait_for', args: [go]}]\n",
+    "attempt timeout": "tasks: [{name: a, target: 'work:wait_for', args: [go], timeout: SECONDS}]\n",
+    "run timeout": "timeout: SECONDS\ntasks: [{name: a, target: 'work:wait_for', args: [go]}]\n",
     "ready timeout": (
-        "tasks:\n- {name: s, target: 'work:stay', daemon: true, ready: {file: ready, timeout: 1.5}}\n"
+        "tasks:\n- {name: s, target: 'work:stay', daemon: true, ready: {file: ready, timeout: SECONDS}}\n"
         "- {name: a, target: 'work:wait_for', args: [go], depends_on: {s: ready}}\n"
     ),
     "join timeout": (
         "tasks:\n- {name: a, target: 'work:wait_for', args: [go]}\n- {name: b, target: 'os:getpid'}\n"
-        "join: [{task: a, timeout: 1.5}, b]\n"
+        "join: [{task: a, timeout: SECONDS}, b]\n"
     ),
     "expected seconds": (
-        "tasks: [{name: a, target: 'work:wait_for', args: [go], expect: {max_seconds: 1.5}}]\n"
+        "tasks: [{name: a, target: 'work:wait_for', args: [go], expect: {max_seconds: SECONDS}}]\n"
     ),
 }
 
 
+# The clock of a record counts in microseconds.
+CLOCK = 0.001
+
+
+def clock_time(event):
+    return datetime.datetime.fromisoformat(event["time"]).timestamp()
+
+
+def suspend_for(run, seconds):
+    """Suspend the run, and resume it; the seconds for which it was suspended, at least."""
+    suspend(run)
+    begun = time.monotonic()
+    time.sleep(seconds)
+    paused = time.monotonic() - begun
+    resume_run(run)
+    return paused
+
+
 def test_timers_pause_while_suspended(go, tmp_path):
-    """One run for each kind of timer, all suspended for the same two seconds."""
+    """One run for each kind of timer, all suspended for the same time, which is longer."""
     runs = {}
     for kind, job in STILL.items():
         directory = tmp_path / kind
         directory.mkdir()
-        runs[kind] = go(job, directory=directory)
+        runs[kind] = go(job.replace("SECONDS", str(STILL_SECONDS)), directory=directory)
         runs[kind].until("task_started")
         suspend(runs[kind])
-    time.sleep(2)
+    time.sleep(STILL_SECONDS + 0.1)
     ends = {}
     for kind, run in runs.items():
         resume_run(run)
@@ -598,28 +619,22 @@ def test_timers_pause_while_suspended(go, tmp_path):
 
 
 def test_timers_continue_after_a_suspension(go, tmp_path):
-    run = go("tasks: [{name: a, target: 'work:stay', timeout: 1}]\n")
+    run = go("tasks: [{name: a, target: 'work:stay', timeout: 2}]\n")
     run.until("task_started")
-    suspend(run)
-    time.sleep(0.7)
-    resume_run(run)
-    begun = time.monotonic()
+    paused = suspend_for(run, 0.7)
     ended = run.finish()
     assert ended.outcome("a") == "timed_out"
-    assert time.monotonic() - begun > 0.2
-    assert ended.one("task_exited")["duration"] > 1.5
+    assert ended.one("task_exited")["duration"] > 2 + paused - CLOCK
 
 
 def test_retry_delay_pauses_while_suspended(go, tmp_path):
-    run = go("tasks: [{name: a, target: 'work:fail', retry: {retries: 1, delay: 1, jitter: 0}}]\n")
+    run = go("tasks: [{name: a, target: 'work:fail', retry: {retries: 1, delay: 2, jitter: 0}}]\n")
     run.until("task_retrying")
-    suspend(run)
-    time.sleep(1.5)
-    resume_run(run)
-    begun = time.monotonic()
-    run.until("task_started", count=2)
-    assert time.monotonic() - begun > 0.3
-    assert run.finish().code == 1
+    paused = suspend_for(run, 0.7)
+    ended = run.finish()
+    assert ended.code == 1
+    failed, (_, again) = ended.of("task_exited")[0], ended.of("task_started")
+    assert clock_time(again) - clock_time(failed) > 2 + paused - CLOCK
 
 
 def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(go, tmp_path):
@@ -749,12 +764,12 @@ def test_ctrl_z_during_the_imports(go, tmp_path):
     run = go(
         "tasks: [{target: 'slow:run'}]\n",
         "--import-timeout",
-        "2",
+        "4",
         more={"slow": SLOW},
     )
     eventually((tmp_path / "importing").exists)
     suspend(run)
-    time.sleep(2.2)
+    time.sleep(4.1)
     resume_run(run)
     (tmp_path / "go").touch()
     ended = run.finish()
@@ -809,16 +824,16 @@ def test_suspended_run_does_not_answer(go, tmp_path, arguments):
 
 def test_attempt_that_ended_in_time_while_the_engine_was_stopped_does_not_time_out(go, tmp_path):
     run = go(
-        "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 2}\n"
-        "- {name: b, target: 'work:wait_for', args: [go], timeout: 2, expect: {max_seconds: 2}}\n"
-        "join: [{task: a, timeout: 2}, b]\n"
+        "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 4}\n"
+        "- {name: b, target: 'work:wait_for', args: [go], timeout: 4, expect: {max_seconds: 4}}\n"
+        "join: [{task: a, timeout: 4}, b]\n"
     )
     run.until("task_started", count=2)
     tasks = [event["pid"] for event in run.events() if event["event"] == "task_started"]
     run.engine.send_signal(signal.SIGSTOP)
     (tmp_path / "go").touch()
     eventually(lambda: not any(map(alive, tasks)))
-    time.sleep(2.2)
+    time.sleep(4.1)
     resume_run(run)
     ended = run.finish()
     assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (0, "succeeded", "succeeded")
