@@ -58,9 +58,27 @@ def test_no_process_outlives_a_kill_at_a_random_moment(tmp_path, method, who, ro
 # ---- a launcher that is killed while no tasks run
 
 
+# The launcher waits at its first import.
+HELD = """\
+    import os, signal, sys
+
+    engine = os.getpid()
+
+    def hold(event, arguments):
+        if event == "import" and arguments[0] == "mprun.launcher.main" and os.getpid() != engine:
+            signal.pause()
+
+    sys.addaudithook(hold)
+"""
+
+
 def test_a_launcher_that_is_killed_before_it_has_done_anything_is_reported(run_to_kill, tmp_path):
-    write_crash_job(tmp_path)
-    run = run_to_kill("job.yaml")
+    write_crash_job(tmp_path, sitecustomize=HELD)
+
+    def launch(*arguments, cwd, env):
+        return start(*arguments, cwd=cwd, env=env | {"PYTHONPATH": str(tmp_path)})
+
+    run = run_to_kill("job.yaml", launch=launch)
     os.kill(run.launcher(), signal.SIGKILL)
     ended = run.finish()
     assert (ended.code, ended.directory) == (3, None)
@@ -104,10 +122,10 @@ def test_processes_that_a_hanging_import_has_started_end_with_it(run_to_kill, tm
         """,
         job="tasks: [{target: 'slow:run'}]\n",
     )
-    run = run_to_kill("job.yaml", "--import-timeout", "0.5")
+    run = run_to_kill("job.yaml", "--import-timeout", "2")
     ended = run.finish()
     assert (ended.code, ended.directory) == (2, None)
-    assert "importing `slow` takes longer than 0.5s (`--import-timeout`)" in ended.stderr
+    assert "importing `slow` takes longer than 2s (`--import-timeout`)" in ended.stderr
     assert run.survivors() == []
 
 
