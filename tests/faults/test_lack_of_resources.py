@@ -119,10 +119,9 @@ def test_a_run_that_has_used_up_its_descriptors_is_stopped_as_any_other(tmp_path
     )
     # Those that have no descriptor wait.
     seen = -1
-    while (begun := len(recorded_starts(tmp_path / ".mprun"))) != seen or not begun:
-        seen = begun
+    while (count := len(recorded_starts(tmp_path / ".mprun"))) != seen or not count:
+        seen = count
         time.sleep(0.5)
-    assert 0 < begun < 40
     for name in signals:
         process.send_signal(getattr(signal, name))
         time.sleep(0.5)
@@ -130,6 +129,9 @@ def test_a_run_that_has_used_up_its_descriptors_is_stopped_as_any_other(tmp_path
     assert run.code == 143
     outcomes = [event["outcome"] for event in run.of("task_finished")]
     assert sorted(set(outcomes)) == ["cancelled", "stopped"]
+    # On a busy machine, some may have begun since.
+    begun = len(run.of("task_started"))
+    assert 0 < begun < 40
     assert outcomes.count("stopped") == begun
 
 

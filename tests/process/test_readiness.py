@@ -304,7 +304,8 @@ def test_slow_answer_fails_the_try_and_is_tried_again(prober, delay):
         begun = time.monotonic()
         start_probe(prober, "http", f"http://127.0.0.1:{port}/", try_timeout=0.2)
         assert becomes_ready(prober)
-        assert len(requests) == 2
+        # On a busy machine, an answer at once may be too late for its try as well.
+        assert len(requests) >= 2
         assert time.monotonic() - begun > 0.2
 
 

@@ -13,7 +13,7 @@ import sys
 import termios
 
 import pytest
-from support.runs import ROOT, TIMEOUT, environment, eventually, finish, mprun, start, write
+from support.runs import ROOT, TIMEOUT, environment, eventually, finish, mprun, recorded_starts, start, write
 
 WORK = """\
     import os, signal, time
@@ -78,8 +78,11 @@ class Terminal:
 
 
 def up(directory, *names):
+    """Wait until these tasks are up, and mprun knows that: it says how many it stops."""
     for name in names:
         eventually((directory / f"{name}.up").exists, 30)
+    state_dir = directory / ".mprun"
+    eventually(lambda: {*names} <= {one["task"] for one in recorded_starts(state_dir)}, 30)
 
 
 def test_ctrl_c_on_a_terminal_says_how_to_kill(tmp_path):
