@@ -118,7 +118,7 @@ WORK = """\
 # A new Python may take its time to come to the target.
 SHORT = {
     method: f"timeout: {timeout}, stop: {{grace: 300ms}}"
-    for method, timeout in {"fork": "700ms", "forkserver": "3s", "spawn": "5s"}.items()
+    for method, timeout in {"fork": "1500ms", "forkserver": "3s", "spawn": "5s"}.items()
 }
 # By task: more keys, whether it leaves orphans (None: they may end before they are found), and how many
 # names it notes.

@@ -104,14 +104,14 @@ def test_c30_probe_is_not_a_task_and_its_output_is_in_a_file_of_its_own(tmp_path
         ("[sh, -c, 'kill -KILL $$']", "killed by SIGKILL"),
         ("[no-such-program, -x]", "exit 127: no-such-program: command not found"),
         ("[/etc/passwd]", "exit 126: /etc/passwd: Permission denied"),
-        ("[sh, -c, 'echo hanging; sleep 1000']", "no answer within 300ms: hanging"),
-        ("[sleep, 1000]", "no answer within 300ms"),
+        ("[sh, -c, 'echo hanging; sleep 1000']", "no answer within 600ms: hanging"),
+        ("[sleep, 1000]", "no answer within 600ms"),
     ],
 )
 def test_c30_reason_says_what_was_seen_last(tmp_path, command, words):
     # Those that answer have all of the time for that.
-    limit = ", try_timeout: 300ms" if "no answer" in words else ""
-    job(tmp_path, f"{{command: {command}, timeout: 700ms, interval: 50ms{limit}}}")
+    limit = ", try_timeout: 600ms" if "no answer" in words else ""
+    job(tmp_path, f"{{command: {command}, timeout: 1500ms, interval: 50ms{limit}}}")
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 1
     assert reason(run).startswith("not ready: command ")
@@ -120,7 +120,7 @@ def test_c30_reason_says_what_was_seen_last(tmp_path, command, words):
 
 
 def test_c30_first_try_without_an_answer_is_the_reason(tmp_path):
-    job(tmp_path, "{command: echo waiting; exec sleep 1000, timeout: 500ms}")
+    job(tmp_path, "{command: echo waiting; exec sleep 1000, timeout: 1500ms}")
     run = mprun("job.yaml", cwd=tmp_path)
     assert reason(run).startswith("not ready: command echo waiting; exec sleep 1000: no answer within ")
     assert reason(run).endswith("s: waiting")
@@ -130,7 +130,10 @@ def test_c30_missing_directory_of_the_task_is_the_reason(tmp_path):
     (tmp_path / "there").mkdir()
     more = f", cwd: {tmp_path}/there"
     job(
-        tmp_path, "{command: [true], timeout: 500ms}", f"[sh, -c, 'rmdir {tmp_path}/there; sleep 1000']", more
+        tmp_path,
+        "{command: [true], timeout: 1500ms}",
+        f"[sh, -c, 'rmdir {tmp_path}/there; sleep 1000']",
+        more,
     )
     run = mprun("job.yaml", cwd=tmp_path)
     # The first try may have been faster than the daemon.

@@ -148,8 +148,8 @@ def test_a_timeout_and_a_stop_reach_the_tasks_of_hosts(place, options):
         place,
         job="""
             tasks:
-              - {name: slow, target: "work:hang", timeout: 300ms}
-              - {name: deaf, command: "trap '' TERM; while :; do sleep 0.05; done", timeout: 300ms,
+              - {name: slow, target: "work:hang", timeout: 1500ms}
+              - {name: deaf, command: "trap '' TERM; while :; do sleep 0.05; done", timeout: 1500ms,
                  stop: {grace: 200ms}}
               - {name: beat, target: "work:hang", daemon: true}
         """,

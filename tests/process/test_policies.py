@@ -34,7 +34,7 @@ def test_retry_starts_a_new_process(method, tmp_path):
 
 
 # A new Python may take its time to come to the target.
-@pytest.mark.parametrize(("method", "seconds"), [("fork", 0.5), ("forkserver", 3), ("spawn", 5)])
+@pytest.mark.parametrize(("method", "seconds"), [("fork", 1.5), ("forkserver", 3), ("spawn", 5)])
 def test_timeout_writes_the_stack_to_the_log(method, seconds, tmp_path):
     text = Path(ROOT, "jobs", "timeout.yaml").read_text()
     assert "timeout: 500ms" in text
@@ -124,7 +124,7 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
         """,
         job="""
         tasks:
-          - {name: ignores_sigterm, target: "work:ignores_sigterm", timeout: 400ms, stop: {grace: 300ms}}
+          - {name: ignores_sigterm, target: "work:ignores_sigterm", timeout: 1s, stop: {grace: 300ms}}
         """,
     )
     run = mprun("job.yaml", cwd=tmp_path)
@@ -132,8 +132,8 @@ def test_task_that_ignores_the_stop_signal_is_killed_with_its_children(tmp_path)
     assert [event["signal"] for event in run.of("task_stopping")] == ["SIGTERM", "SIGKILL"]
     ended = run.one("task_exited")
     assert ended["signal"] == "SIGKILL"
-    assert ended["duration"] >= 0.7
-    assert_quick(ended["duration"], 1.5, time.monotonic)
+    assert ended["duration"] >= 1.3
+    assert_quick(ended["duration"], 2.1, time.monotonic)
     assert run.outcome("ignores_sigterm") == "timed_out"
 
 
@@ -142,7 +142,7 @@ def test_run_that_exceeds_its_timeout_fails(tmp_path):
     write(
         tmp_path, job="tasks: [{name: a, target: 'work:hang'}, {name: b, target: 'work:hang', depends_on: a}]"
     )
-    run = mprun("job.yaml", "--timeout", "300ms", cwd=tmp_path)
+    run = mprun("job.yaml", "--timeout", "1s", cwd=tmp_path)
     assert run.code == 1
     assert (run.outcome("a"), run.outcome("b")) == ("stopped", "cancelled")
     assert "timeout of the run" in run.stderr
