@@ -70,8 +70,13 @@ class Screen:
         return termios.tcgetattr(self._terminal)
 
     def foreground(self):
-        """The process group that gets what is typed."""
-        return os.tcgetpgrp(self._terminal)
+        """The process group that gets what is typed.
+
+        A terminal without one says 0: a signal to that would be for the group of the tests.
+        """
+        group = os.tcgetpgrp(self._terminal)
+        assert group > 1, "no process group is in the foreground"
+        return group
 
     @property
     def shows_cursor(self):
