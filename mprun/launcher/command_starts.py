@@ -108,6 +108,7 @@ class CommandStarts:
 
     def __init__(self, proven: set[str], report_peak: Callable[[int], None]) -> None:
         self._proven = proven
+        self._directory = plain_scripts.Directory()
         # The variables that a shell passes on, if that is known.
         self._passed_on: dict[bytes, bytes] | None = None
         self._guards: list[Guard] = []
@@ -172,7 +173,7 @@ class CommandStarts:
         if self._passed_on is None or own is None:
             return None
         variables = self._passed_on | own
-        return (words, variables) if plain_scripts.add_directory(variables) else None
+        return (words, variables) if self._directory.add_to(variables) else None
 
     def _read_environment(self) -> None:
         self._environment, self._seen = _environment(), {**_variables}

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from mprun.linux.file_systems import LocalFiles, MayWait
+
 SHELL = "/bin/sh"
 # In these characters, words have no meaning but themselves. `=` has one in the first word.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:@%+-= ")
@@ -65,13 +67,47 @@ def passed_on(variables: dict[bytes, bytes]) -> dict[bytes, bytes] | None:
     }
 
 
-def add_directory(variables: dict[bytes, bytes]) -> bool:
-    """Give variables the working directory, as dash does; False if only dash can find out what is right.
+class Directory:
+    """The variable PWD as dash passes it on: as it is if it is a path of the working directory."""
 
-    Raises OSError if the working directory does not exist any more.
-    """
-    here = os.getcwdb()
-    if not variables.get(b"PWD", b"").startswith(b"/"):
-        variables[b"PWD"] = here
-    # Another path may lead here, too, or to a file system that does not answer.
-    return variables[b"PWD"] == here
+    def __init__(self) -> None:
+        # Whether paths can be looked at without a wait for another machine.
+        self._is_local: dict[bytes, bool] = {}
+
+    def add_to(self, variables: dict[bytes, bytes]) -> bool:
+        """Set PWD among these variables; False if only dash may look at what it is now.
+
+        Raises OSError if the working directory does not exist any more.
+        """
+        here, named = os.getcwdb(), variables.get(b"PWD", b"")
+        if named != here:
+            if named.startswith(b"/"):
+                if named not in self._is_local:
+                    self._is_local[named] = _is_local(named)
+                if not self._is_local[named]:
+                    return False
+            if not _is_here(named):
+                variables[b"PWD"] = here
+        return True
+
+
+def _is_local(path: bytes) -> bool:
+    try:
+        files = LocalFiles()
+    except OSError:
+        return False
+    try:
+        files.resolve(path)
+    except MayWait:
+        return False
+    except (OSError, ValueError):
+        # There is nothing to wait for.
+        pass
+    return True
+
+
+def _is_here(path: bytes) -> bool:
+    try:
+        return path.startswith(b"/") and os.path.samefile(path, b".")
+    except (OSError, ValueError):
+        return False

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from mprun.launcher import plain_scripts
+from mprun.linux import file_systems
 
 pytestmark = pytest.mark.once
 
@@ -181,12 +182,10 @@ def test_a_program_has_the_variables_that_a_shell_gives_to_it(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     given = {os.fsencode(name): os.fsencode(text) for name, text in variables.items()}
     own = plain_scripts.passed_on(given)
-    is_known = plain_scripts.add_directory(own)
+    assert plain_scripts.Directory().add_to(own)
     said = subprocess.run(["/bin/sh", "-c", "/usr/bin/env -0"], env=given, capture_output=True, check=True)
     expected = dict(entry.split(b"=", 1) for entry in said.stdout.split(b"\0") if entry)
-    # A directory that has another path, or does not exist, is left to the shell.
-    assert is_known == (variables.get("PWD") != "/")
-    assert not is_known or own == expected
+    assert own == expected
 
 
 @NEEDS_DASH
@@ -195,12 +194,29 @@ def test_what_the_shell_sets_by_itself_is_left_to_it(name):
     assert plain_scripts.passed_on({name.encode(): b"1"}) is None
 
 
-def test_a_directory_with_another_path_is_left_to_the_shell(tmp_path, monkeypatch):
+@NEEDS_DASH
+def test_a_path_of_the_directory_is_kept_and_another_one_is_not(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert not plain_scripts.add_directory({b"PWD": os.fsencode(tmp_path / "link")})
+    directory = plain_scripts.Directory()
+    for path in (tmp_path / "link", f"{tmp_path}/.", tmp_path / "nothing", "/", tmp_path):
+        own = {b"PWD": os.fsencode(path)}
+        said = subprocess.run(["/bin/sh", "-c", "/usr/bin/env"], env=own, capture_output=True, check=True)
+        assert directory.add_to(own)
+        assert said.stdout == b"PWD=" + own[b"PWD"] + b"\n"
+
+
+def test_a_path_that_may_wait_for_another_machine_is_left_to_the_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(file_systems, "LOCAL_TYPES", frozenset())
+    assert not plain_scripts.Directory().add_to({b"PWD": b"/"})
+    # It is known without a look.
+    assert plain_scripts.Directory().add_to({b"PWD": os.fsencode(tmp_path)})
+
+
+def test_a_directory_that_is_gone_is_left_to_the_shell(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(FileNotFoundError):
-        plain_scripts.add_directory({})
+        plain_scripts.Directory().add_to({})
