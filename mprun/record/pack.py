@@ -15,12 +15,8 @@ from mprun.diagnostics import quote
 from mprun.errors import UsageError
 from mprun.frozen import Frozen
 from mprun.record.packed_run import (
-    BLOCK_SIZE,
-    LIST_ENTRY_BYTES,
     MAX_BYTES,
     MAX_DEPTH,
-    MAX_FILES,
-    MAX_LIST_BYTES,
     MAX_NAME_BYTES,
     MAX_RATIO,
     PARTS,
@@ -29,6 +25,7 @@ from mprun.record.packed_run import (
 )
 from mprun.record.reader import is_active
 from mprun.record.resume import read_lineage
+from mprun.record.zip_reader import BLOCK_SIZE, LIST_ENTRY_BYTES, MAX_FILES, MAX_LIST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

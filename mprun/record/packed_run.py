@@ -9,27 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import stat
-import struct
 import tempfile
-import zipfile
-import zlib
 from functools import partial
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mprun.diagnostics import quote
 from mprun.errors import RecordError, UsageError
 from mprun.jobfile.text_file import NotRegular
-from mprun.record import garbage_collector
 from mprun.record.not_shown import NOT_SHOWN
-from mprun.record.state_dir import ARTIFACTS, EVENTS, RunDirectory, is_run_id
+from mprun.record.state_dir import ARTIFACTS, EVENTS, RUN_ID, RunDirectory, is_run_id
 from mprun.record.state_files import Folder, NotOurs
 from mprun.record.traceback_file import TRACEBACK
+from mprun.record.zip_reader import (
+    CORRUPT,
+    DEFLATED,
+    MAX_FILES,
+    STORED,
+    Entry,
+    ListTooLarge,
+    NotZip,
+    ZipReader,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 # The directory in the zip file around the runs, as in a state directory.
@@ -37,8 +44,6 @@ RUNS = "runs"
 # What is packed of the directory of a run, and in this order.
 PARTS = (EVENTS, "logs", "results", ARTIFACTS, NOT_SHOWN, TRACEBACK)
 
-# A zip file without the extensions of ZIP64 has no more files.
-MAX_FILES = 65_535
 # All files together, unpacked.
 MAX_BYTES = 2 << 30
 # Directories of artifacts are packed so deep.
@@ -48,37 +53,19 @@ MAX_DENSE_BYTES = 32 << 20
 MAX_RATIO = 100
 
 MAX_NAME_BYTES = 255
-# The list of the files at the end of a zip file, of which each takes so much more than its name.
-MAX_LIST_BYTES = 16 << 20
-LIST_ENTRY_BYTES = 46
-# The record at the end of a zip file that has no comment: its signature, the numbers of this disk and of that
-# with the list, twice how many files there are, the size and the place of the list, and that of the comment.
-_END = struct.Struct("<4s4HLLH")
-_END_SIGNATURE, _LOCATOR_64_SIGNATURE, _ENTRY_SIGNATURE = b"PK\5\6", b"PK\6\7", b"PK\1\2"
-_LOCATOR_64_BYTES = 20
-_IS_ENCRYPTED = 1
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# The kinds of a regular file, by the highest bits of its mode, and of one that does not say: and how many
-# characters are never more bytes than a name may have.
-_PLAIN_KINDS = (0, stat.S_IFREG >> 12)
-_MAX_PLAIN_NAME = MAX_NAME_BYTES // 4
+# The names of `runs`, of the directory of a run, and of what may be in it. Group 1 is that of a file to
+# unpack: what another version may pack is left out.
+_PART = rf"(?!\.\.?(?:/|\Z))[^/\\\0]{{1,{MAX_NAME_BYTES}}}+"
+_BELOW = rf"(?:/{_PART}){{0,{MAX_DEPTH + 2}}}"
+_PACKED = rf"((?:{'|'.join(map(re.escape, PARTS))}){_BELOW})"
+_NAME = re.compile(rf"{RUNS}/(?:{RUN_ID}/(?:{_PACKED}|{_PART}{_BELOW}/?)?)?".encode())
+# The highest bits of the mode of a file, and of a directory; some programs write none.
+_FILE_KINDS, _DIRECTORY_KINDS = (0, stat.S_IFREG >> 12), (0, stat.S_IFDIR >> 12)
+# Flags: two of a file that is encrypted; and with that of one which is only a patch of another file.
+_IS_ENCRYPTED, _IS_NOT_OURS = 0x41, 0x61
+_COMPRESSIONS = (STORED, DEFLATED)
 # Where the name of the first file is.
 _NAME_PLACE = 30
-BLOCK_SIZE = 1 << 18
-
-# What zipfile raises for files that are corrupt, some of it by mistake.
-_CORRUPT = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    OverflowError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
 
 _AGAIN = "use a file of `mprun pack`, as it was written"
 _BY_HAND = "if you trust it, unpack it yourself, and name that directory with `--state-dir`"
@@ -167,14 +154,20 @@ def unpack(path: str, state: Folder) -> list[str]:
         raise NotUnpacked(path, error) from None
     with _open(path) as file:
         try:
-            with _archive(path, file) as archive:
-                entries = list(_checked(path, archive))
-                _check_size(path, entries, os.fstat(file.fileno()).st_size)
-                _write(path, archive, entries, runs)
-        except _CORRUPT:
+            archive = ZipReader(file)
+            entries = _checked(path, archive.entries)
+            _check_size(path, entries, os.fstat(file.fileno()).st_size)
+            _write(path, archive.read(entries), runs)
+        except NotZip:
+            raise _damaged(path, "it is not a zip file, or not all of it") from None
+        except ListTooLarge:
+            why = f"it has more files than {MAX_FILES:,}, or longer names"
+            raise _refusal(path, why, _BY_HAND) from None
+        except CORRUPT:
             raise _damaged(path) from None
-    found = list(dict.fromkeys(parts[1] for _, parts in entries))
-    with_record = {parts[1] for _, parts in entries if parts[2:] == [EVENTS]}
+    names = [entry.name.decode().split("/", 2) for entry in entries]
+    found = list(dict.fromkeys(run_id for _, run_id, _ in names))
+    with_record = {run_id for _, run_id, name in names if name == EVENTS}
     if not found or found[0] not in with_record:
         raise _refusal(path, f"it has no {EVENTS}", _AGAIN)
     try:
@@ -222,73 +215,37 @@ def _open(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _archive(path: str, file: BinaryIO) -> zipfile.ZipFile:
-    """The zip file, if it is no larger than one of ours: zipfile reads a list of any size into memory."""
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - _LOCATOR_64_BYTES - _END.size))
-    tail = file.read()
-    end = tail[-_END.size :]
-    if len(end) < _END.size or not end.startswith(_END_SIGNATURE) or not end.endswith(b"\0\0"):
-        raise _damaged(path, "it is not a zip file, or not all of it")
-    _, _, _, _, count, list_bytes, _, _ = _END.unpack(end)
-    is_large = tail[: -_END.size].startswith(_LOCATOR_64_SIGNATURE) or list_bytes > MAX_LIST_BYTES
-    if not is_large:
-        file.seek(max(0, size - _END.size - list_bytes))
-        is_large = file.read(list_bytes).count(_ENTRY_SIGNATURE) > MAX_FILES
-    if is_large:
-        raise _refusal(path, f"it has more files than {MAX_FILES:,}, or longer names", _BY_HAND)
-    # An eighth less for as many files as there may be, each of which is a few objects.
-    with garbage_collector.paused():
-        archive = zipfile.ZipFile(file)
-    if len(archive.infolist()) != count:
-        raise _damaged(path)
-    return archive
-
-
-def _checked(path: str, archive: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, list[str]]]:
-    """The files to unpack, with the parts of their names. Raises UsageError if one is not for us."""
-    seen: set[str] = set()
-    # The directories of files that are for us: most of 65,535 files are in few of them, and all are checked
-    # in a tenth of a second then.
-    known: dict[str, list[str]] = {}
-    for info in archive.infolist():
-        # As it is in the file: zipfile ends a name at a NUL.
-        name = info.orig_filename
-        parent, _, last = name.rpartition("/")
-        is_directory = not last
-        if parent in known and _is_plain(info, last):
-            parts = [*known[parent], last]
-        else:
-            parts = name.removesuffix("/").split("/")
-            if flaw := _flaw(info, name, parts, is_directory=is_directory):
-                raise _refusal(path, f"{quote(name)} in it {flaw}", _remedy(name))
-            if not is_directory:
-                known[parent] = parts[:-1]
+def _checked(path: str, entries: Iterable[Entry]) -> list[Entry]:
+    """The files to unpack. Raises UsageError if one in the list is not for us."""
+    chosen: list[Entry] = []
+    seen: set[bytes] = set()
+    matches = _NAME.fullmatch
+    for entry in entries:
+        name = entry.name
+        found = matches(name)
+        is_chosen = found is not None and found.lastindex == 1
+        kinds = _FILE_KINDS if is_chosen or name[-1:] != b"/" else _DIRECTORY_KINDS
+        if (
+            found is None
+            or entry.attributes >> 28 not in kinds
+            or entry.flags & _IS_NOT_OURS
+            or entry.method not in _COMPRESSIONS
+        ):
+            shown = name.decode()
+            raise _refusal(path, f"{quote(shown)} in it {_flaw(entry, shown)}", _remedy(shown))
         if name in seen:
-            raise _refusal(path, f"it has {quote(name)} twice", _AGAIN)
+            raise _refusal(path, f"it has {quote(name.decode())} twice", _AGAIN)
         seen.add(name)
-        # What another version may pack is left out.
-        if not is_directory and parts[2] in PARTS:
-            yield info, parts
+        if is_chosen:
+            chosen.append(entry)
+    return chosen
 
 
-def _is_plain(info: zipfile.ZipInfo, last: str) -> bool:
-    """Whether `_flaw` finds nothing wrong with a file if it found nothing in the names of its directories."""
-    return (
-        0 < len(last) <= _MAX_PLAIN_NAME
-        and last not in (".", "..")
-        and "\\" not in last
-        and "\0" not in last
-        and info.external_attr >> 28 in _PLAIN_KINDS
-        and not info.flag_bits & _IS_ENCRYPTED
-        and info.compress_type in _COMPRESSIONS
-    )
-
-
-def _flaw(info: zipfile.ZipInfo, name: str, parts: list[str], *, is_directory: bool) -> str:
-    """What is wrong with an entry; empty if nothing is."""
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFDIR if is_directory else stat.S_IFREG):
+def _flaw(entry: Entry, name: str) -> str:
+    """What is wrong with a file or directory that is not for us."""
+    is_directory = name.endswith("/")
+    parts = name.removesuffix("/").split("/")
+    if entry.attributes >> 28 not in (_DIRECTORY_KINDS if is_directory else _FILE_KINDS):
         return "is a link, a device or the like, not a regular file"
     if name.startswith("/"):
         return "is an absolute path"
@@ -301,13 +258,9 @@ def _flaw(info: zipfile.ZipInfo, name: str, parts: list[str], *, is_directory: b
         return f"is not a file below {RUNS}/RUN-ID/"
     if "" in parts or "." in parts or len(parts) > MAX_DEPTH + 5:
         return "is not the path of a file as mprun writes it"
-    if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
+    if not _NAME.fullmatch(entry.name):
         return "has too long a name"
-    if info.flag_bits & _IS_ENCRYPTED:
-        return "is encrypted"
-    if info.compress_type not in _COMPRESSIONS:
-        return "is compressed as no file of mprun is"
-    return ""
+    return "is encrypted" if entry.flags & _IS_ENCRYPTED else "is compressed as no file of mprun is"
 
 
 def _remedy(name: str) -> str:
@@ -320,9 +273,9 @@ def is_too_dense(unpacked: int, packed: int) -> bool:
     return unpacked > MAX_DENSE_BYTES and unpacked > MAX_RATIO * packed
 
 
-def _check_size(path: str, entries: list[tuple[zipfile.ZipInfo, list[str]]], packed: int) -> None:
+def _check_size(path: str, entries: Iterable[Entry], packed: int) -> None:
     """Raise UsageError if the files say that they are too large together."""
-    unpacked = sum(info.file_size for info, _ in entries)
+    unpacked = sum(entry.size for entry in entries)
     if unpacked > MAX_BYTES:
         raise _refusal(path, f"it unpacks to {unpacked:,} bytes (limit: {MAX_BYTES:,})", _BY_HAND)
     if is_too_dense(unpacked, packed):
@@ -330,12 +283,11 @@ def _check_size(path: str, entries: list[tuple[zipfile.ZipInfo, list[str]]], pac
         raise _refusal(path, why, _BY_HAND)
 
 
-def _write(
-    path: str, archive: zipfile.ZipFile, entries: list[tuple[zipfile.ZipInfo, list[str]]], runs: Folder
-) -> None:
+def _write(path: str, files: Iterable[tuple[Entry, Iterator[bytes]]], runs: Folder) -> None:
     above: list[str] = []
     folder = runs
-    for info, (_, *parents, name) in entries:
+    for entry, blocks in files:
+        _, *parents, name = entry.name.decode().split("/")
         try:
             if parents != above:
                 folder, above = runs, parents
@@ -344,27 +296,15 @@ def _write(
             descriptor = folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except (FileExistsError, NotADirectoryError, NotOurs):
             # On a file system that does not distinguish capital letters, a name may be there in others.
-            raise _refusal(path, f"{quote(info.filename)} in it is there twice", _AGAIN) from None
+            raise _refusal(path, f"{quote(entry.name.decode())} in it is there twice", _AGAIN) from None
         except OSError as error:
             raise NotUnpacked(path, error) from None
-        with open(descriptor, "wb", buffering=0) as target, archive.open(info) as source:
-            _copy(path, source, target, info.file_size)
-
-
-def _copy(path: str, source: IO[bytes], target: IO[bytes], size: int) -> None:
-    """Unpack a file, whose size must be what the list says."""
-    left = size
-    # Also an empty file is read, so that its checksum is compared.
-    while data := source.read(BLOCK_SIZE):
-        left -= len(data)
-        if left < 0:
-            break
-        piece = memoryview(data)
-        try:
-            # Of the last one that fits on a disk, only the beginning may be written.
-            while piece:
-                piece = piece[target.write(piece) :]
-        except OSError as error:
-            raise NotUnpacked(path, error) from None
-    if left:
-        raise zipfile.BadZipFile("another size than the list says")
+        with open(descriptor, "wb", buffering=0) as target:
+            for data in blocks:
+                piece = memoryview(data)
+                try:
+                    # Of the last one that fits on a disk, only the beginning may be written.
+                    while piece:
+                        piece = piece[target.write(piece) :]
+                except OSError as error:
+                    raise NotUnpacked(path, error) from None

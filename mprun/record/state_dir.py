@@ -25,6 +25,8 @@ MAIN_LOG = "main.log"
 ARTIFACTS = "artifacts"
 # The directory of the pidfiles, beside `runs`.
 PIDFILES = "open"
+# As `create_run` makes them: UTC in milliseconds, and four hex digits.
+RUN_ID = r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}"
 
 # Regular expressions would say the same, but to compile them takes a hundredth of a start.
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -310,5 +312,5 @@ def create_run_or_temporary(state_dir: str, now: float) -> tuple[RunDirectory, s
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a name is a run id, as `create_run` makes them: UTC in milliseconds, and four hex digits."""
-    return re.fullmatch(r"[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{4}", name) is not None
+    """Whether a name is a run id."""
+    return re.fullmatch(RUN_ID, name) is not None

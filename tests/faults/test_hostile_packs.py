@@ -15,7 +15,7 @@ from support.records import FINISHED, STARTED, ended, exited, record, started
 from support.runs import mprun
 from support.timing import assert_quick
 
-from mprun.errors import MprunError
+from mprun.errors import MprunError, UsageError
 from mprun.record import packed_run
 from mprun.record.reader import read_state
 
@@ -47,6 +47,16 @@ def place(tmp_path):
     (tmp_path / "tmp").mkdir()
     (tmp_path / "a" / "kept").write_text("kept")
     return here
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A directory in which this process may read packed runs."""
+    place = tmp_path_factory.mktemp("bench")
+    (place / "tmp").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_run.tempfile, "tempdir", str(place / "tmp"))
+        yield place
 
 
 def show(place, *arguments):
@@ -128,6 +138,35 @@ def test_directories_as_other_programs_write_them_change_nothing(sound, place):
     assert (done.code, done.stderr) == (0, "")
 
 
+def test_names_up_to_the_limits_are_accepted(sound, place):
+    names = [f"{LOGS}/{'x' * 255}", f"{LOGS}/{'é' * 127}", f"runs/{RUN}/artifacts/{'d/' * 51}x"]
+    names += [f"{LOGS}/{name}" for name in ("...", "..x", ".x", "x.", "line\nfeed", " ")]
+    repack(sound, place / "x.zip", *((entry(name), b"fine") for name in names))
+    done = show(place)
+    assert (done.code, done.stderr) == (0, "")
+
+
+PARTS = ["runs", RUN, "logs", "news", "events.jsonl", "x", "é", "..x", "x" * 255, "é" * 128]
+FLAWED = ["", ".", "..", "x\\y", "x\0", "x" * 256, "é" * 129]
+
+
+@given(
+    begin=st.sampled_from(["runs", f"runs/{RUN}", LOGS, f"runs/{RUN}/artifacts/{'d/' * 49}d"]),
+    parts=st.lists(st.one_of(st.sampled_from(PARTS), st.sampled_from(PARTS + FLAWED)), max_size=4),
+    end=st.sampled_from(["", "", "/"]),
+)
+def test_a_name_is_accepted_if_all_its_parts_are(bench, begin, parts, end):
+    name = "/".join([begin, *parts]) + end
+    parts = name.removesuffix("/").split("/")
+    of_run = parts[1:2] in ([], [RUN]) and (len(parts) > 2 or name.endswith("/"))
+    flaws = [part for part in parts if part in FLAWED or len(part.encode()) > 255]
+    (bench / "x.zip").write_bytes(list_of([name.encode()], flags=1 << 11))
+    with pytest.raises(UsageError) as refusal:
+        packed_run.packed_runs(str(bench / "x.zip"))
+    packed_run.remove_unpacked()
+    assert (" in it " not in str(refusal.value)) == (of_run and not flaws and len(parts) <= 55)
+
+
 def test_what_another_version_may_pack_is_left_out(sound, place):
     repack(sound, place / "x.zip", (entry(f"runs/{RUN}/news.txt"), b"news"))
     assert show(place).code == 0
@@ -174,10 +213,10 @@ def test_terabytes_in_a_list_are_refused(sound, place):
     refused(place, "bytes (limit: 2,147,483,648)")
 
 
-def list_of(names, count=None):
+def list_of(names, count=None, flags=0):
     """A zip file that has only a list of files, all at its beginning, and says that they are `count`."""
     count = len(names) if count is None else count
-    head = b"PK\1\2" + bytes([20, 3, 20, 0]) + bytes(20)
+    head = b"PK\1\2" + bytes([20, 3, 20, 0]) + struct.pack("<H", flags) + bytes(18)
     listed = b"".join(head + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, 0) + name for name in names)
     return listed + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(listed), 0, 0)
 
@@ -195,6 +234,24 @@ def test_of_as_many_files_as_there_may_be_the_last_is_checked_in_time(place, las
     names = [f"{LOGS}/{number}".encode() for number in range(packed_run.MAX_FILES - 1)]
     (place / "x.zip").write_bytes(list_of([*names, last]))
     refused(place, "twice" if last in names else "in it leads out" if b".." in last else "has a backslash")
+
+
+# How many names, and what they are.
+LISTS = {
+    "directories": (packed_run.MAX_FILES - 1, f"{LOGS}/{{}}/"),
+    "each in a directory": (packed_run.MAX_FILES - 1, f"{LOGS}/{{}}/x"),
+    "of another version": (packed_run.MAX_FILES - 1, f"runs/{RUN}/news/{{}}"),
+    # A string with one such character takes four bytes for each of the others, too.
+    "long": (28_000, f"{LOGS}/\U0001f600{'x' * 240}/{{:0240}}"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_other_lists_as_long_as_they_may_be_are_checked_in_time(place, kind):
+    number, form = LISTS[kind]
+    names = [form.format(one).encode() for one in range(number)]
+    (place / "x.zip").write_bytes(list_of([*names, b"../evil"], flags=1 << 11))
+    refused(place, "leads out of it")
 
 
 def test_a_list_of_more_files_than_it_says_is_refused(place):
@@ -294,15 +351,6 @@ def test_every_command_refuses_it(sound, place, command):
 
 
 # ---- mutations
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    place = tmp_path_factory.mktemp("mutated")
-    (place / "tmp").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed_run.tempfile, "tempdir", str(place / "tmp"))
-        yield place
 
 
 @given(data=st.data())

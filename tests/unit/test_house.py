@@ -58,7 +58,7 @@ LIBRARY_PACKAGES = {
     "pytest": {"pytest_plugin"},
     "rich": {"reporters"},
     "yaml": {"jobfile.syntax", "cli.lean_imports"},
-    "zipfile": {"record.pack", "record.packed_run"},
+    "zipfile": {"record.pack"},
 }
 
 # The scheduler decides; its callers pass in the time, random numbers and facts.
