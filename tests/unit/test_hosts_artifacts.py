@@ -56,6 +56,25 @@ def test_files_and_directories_arrive_as_they_are(run, tmp_path):
     assert [path.name for path in kept.iterdir()] == ["draw"]
 
 
+def test_permissions_and_times_arrive_but_not_the_rights_of_an_owner(run, tmp_path):
+    kept, files = run
+    source = tmp_path / "source"
+    make(source, tool=b"#!/bin/sh\n", below__data=b"x")
+    for path, mode in (("tool", 0o4755), ("below/data", 0o440), ("below", 0o550)):
+        (source / path).chmod(mode)
+        os.utime(source / path, ns=(1, 1_000_000_000_000_000_007))
+    assert send(files, source) == ""
+    found = {path: (kept / "draw" / path).stat() for path in ("tool", "below/data", "below")}
+    assert [oct(each.st_mode & 0o7777) for each in found.values()] == ["0o755", "0o440", "0o750"]
+    assert {each.st_mtime_ns for each in found.values()} == {1_000_000_000_000_000_007}
+    # A later attempt can still replace them.
+    (source / "below").chmod(0o700)
+    (source / "below" / "data").unlink()
+    (source / "below" / "data").write_bytes(b"new")
+    assert send(files, source, (3, 2)) == ""
+    assert tree(kept / "draw") == tree(source)
+
+
 def test_a_hole_of_a_terabyte_arrives_as_a_hole(run, tmp_path):
     kept, files = run
     make(tmp_path / "source", a=b"begin")

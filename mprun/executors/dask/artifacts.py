@@ -1,7 +1,8 @@
 """The artifacts of attempts on hosts: how their files are sent, and how they come into the record of the run.
 
-Regular files and directories are sent, as they are copied from shards and packed; links and the like stay
-on the host. Holes stay holes. In the record all files of an attempt appear at once, before its end is shown.
+Regular files and directories are sent, as they are copied from shards and packed, with their
+permissions and the times at which they were modified; links and the like stay on the host. Holes stay holes.
+In the record all files of an attempt appear at once, before its end is shown.
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ if TYPE_CHECKING:
 
 # The names below a task's directory that lead to a file.
 Path = tuple[str, ...]
+# The permissions of a file or directory, and when it was modified, in ns since 1970.
+Attributes = tuple[int, int]
 
 # Directories are sent so deep, as they are packed.
 MAX_DEPTH = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# None of a file's owner: it may have another one here.
+_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def pieces(directory: str) -> Iterator[tuple[Path, Piece | None]]:
+def pieces(directory: str) -> Iterator[tuple[Path, Piece | Attributes | None]]:
     """The files below a directory in pieces, and the directories, which are None in place of a piece.
 
-    A task may have removed its own. Raises OSError if something cannot be read.
+    The attributes of each follow what is in it. A task may have removed its own. Raises OSError if something
+    cannot be read.
     """
     try:
         folder = os.open(directory, _DIRECTORY)
@@ -44,13 +50,16 @@ def pieces(directory: str) -> Iterator[tuple[Path, Piece | None]]:
     yield from _pieces(folder, (), MAX_DEPTH)
 
 
-def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece | None]]:
+def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece | Attributes | None]]:
     try:
         for name in sorted(os.listdir(folder)):
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            mode = found.st_mode
             if stat.S_ISDIR(mode) and depth:
                 yield (*path, name), None
                 yield from _pieces(os.open(name, _DIRECTORY, dir_fd=folder), (*path, name), depth - 1)
+                # What is in it can be moved and removed in the record.
+                yield (*path, name), (stat.S_IMODE(mode) & _PERMISSIONS | stat.S_IRWXU, found.st_mtime_ns)
             elif stat.S_ISREG(mode):
                 file = os.open(name, _READ, dir_fd=folder)
                 try:
@@ -58,6 +67,7 @@ def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece |
                         yield (*path, name), piece
                 finally:
                     os.close(file)
+                yield (*path, name), (stat.S_IMODE(mode) & _PERMISSIONS, found.st_mtime_ns)
     finally:
         os.close(folder)
 
@@ -98,8 +108,8 @@ class ArrivingArtifacts:
     def _fail(self, error: OSError) -> None:
         self.error = self.error or error.strerror or str(error)
 
-    def add(self, path: Path, data: Piece | None) -> None:
-        """Add a piece to a file, or make a directory."""
+    def add(self, path: Path, data: Piece | Attributes | None) -> None:
+        """Add a piece to a file, make a directory, or give one of them its attributes."""
         if self.error:
             return
         try:
@@ -109,6 +119,8 @@ class ArrivingArtifacts:
             try:
                 if data is None:
                     os.mkdir(path[-1], 0o700, dir_fd=folder)
+                elif isinstance(data, tuple):
+                    _set_attributes(folder, path[-1], *data)
                 else:
                     file = os.open(path[-1], _CREATE, 0o600, dir_fd=folder)
                     try:
@@ -135,6 +147,17 @@ class ArrivingArtifacts:
         # What cannot be removed has a name that no task has.
         with contextlib.suppress(OSError):
             shutil.rmtree(self._part, dir_fd=self._artifacts)
+
+
+def _set_attributes(folder: int, name: str, permissions: int, modified: int) -> None:
+    entry = os.open(name, _READ, dir_fd=folder)
+    try:
+        os.fchmod(entry, permissions & _PERMISSIONS)
+        # A file system may not know of such a time.
+        with contextlib.suppress(OSError, OverflowError):
+            os.utime(entry, ns=(modified, modified))
+    finally:
+        os.close(entry)
 
 
 def _open(folder: int, path: Path) -> int:

@@ -7,7 +7,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
-from mprun.executors.dask.artifacts import ArrivingArtifacts, Path, require_name
+from mprun.executors.dask.artifacts import ArrivingArtifacts, Attributes, Path, require_name
 from mprun.executors.dask.pieces import append_piece
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class RunFiles:
                     os.close(file)
                 os.unlink(part, dir_fd=self._results)
 
-    def add_artifact(self, key: AttemptKey, path: Path, data: Piece | None) -> None:
-        """Add a piece to a file that an attempt has left as an artifact, or a directory; see `pieces`."""
+    def add_artifact(self, key: AttemptKey, path: Path, data: Piece | Attributes | None) -> None:
+        """Add what an attempt has left as an artifact; see `artifacts.pieces`."""
         # If there is no directory for it, `end_artifacts` says so.
         with contextlib.suppress(OSError):
             self._arriving_of(key).add(path, data)
