@@ -207,11 +207,15 @@ def test_a_path_of_the_directory_is_kept_and_another_one_is_not(tmp_path, monkey
 
 
 def test_a_path_that_may_wait_for_another_machine_is_left_to_the_shell(tmp_path, monkeypatch):
+    remote = os.fsencode(tmp_path / "remote")
+    parse = file_systems._parse
+    monkeypatch.setattr(file_systems, "_parse", lambda text: parse(text) | {remote: False})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(file_systems, "LOCAL_TYPES", frozenset())
-    assert not plain_scripts.Directory().add_to({b"PWD": b"/"})
+    assert not plain_scripts.Directory().add_to({b"PWD": remote})
     # It is known without a look.
-    assert plain_scripts.Directory().add_to({b"PWD": os.fsencode(tmp_path)})
+    (tmp_path / "remote").mkdir()
+    monkeypatch.chdir(tmp_path / "remote")
+    assert plain_scripts.Directory().add_to({b"PWD": remote})
 
 
 def test_a_directory_that_is_gone_is_left_to_the_shell(tmp_path, monkeypatch):
