@@ -25,8 +25,8 @@ class Attempt:
     """An attempt of a task, and the `handle` of its process.
 
     `clock` is the monotonic time at which its start began, `ticks` when its process began, in
-    clock ticks since boot, None if unknown. `command` is what its process executes, which
-    knows nothing of mprun then, None for a target. `asked` says whether it was sent a
+    clock ticks since boot, None if unknown. `program` is the first word of a command, whose process
+    knows nothing of mprun, None for a target. `asked` says whether it was sent a
     signal, `group_asked` whether its group was asked to end. `orphans` are the pids of the processes
     that it left behind, `left_running` of those that could not be killed. `log_watch` is for a log that
     its process writes itself, None if it was never sampled.
@@ -35,7 +35,6 @@ class Attempt:
     __slots__ = (
         "asked",
         "clock",
-        "command",
         "daemon",
         "group_asked",
         "handle",
@@ -45,6 +44,7 @@ class Attempt:
         "log_watch",
         "name",
         "orphans",
+        "program",
         "threads",
         "ticks",
     )
@@ -65,7 +65,7 @@ class Attempt:
         self.name: str = request[NAME]
         self.daemon: bool = request[DAEMON]
         self.log: str = request[LOG]
-        self.command: tuple[str, ...] | None = request[COMMAND]
+        self.program: str | None = request[COMMAND][0] if request[COMMAND] is not None else None
         self.asked = self.group_asked = False
         self.orphans: tuple[int, ...] = ()
         self.left_running: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class Attempt:
     def sample(self) -> None:
         """Count the threads of the process, and keep the highest count; look at its log."""
         self.threads = max(self.threads, procfs.count_threads(self.handle.pid))
-        if self.command is None:
+        if self.program is None:
             # There may be no descriptor for the module, or it is gone since the start.
             with contextlib.suppress(OSError, ImportError):
                 self._look_at_log()

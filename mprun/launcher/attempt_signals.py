@@ -67,7 +67,7 @@ class AttemptSignals:
             return
         attempt.asked = True
         # A program may use SIGUSR2, which asks for a dump, in its own way.
-        if title and attempt.command is None and not self.suspended:
+        if title and attempt.program is None and not self.suspended:
             handle = attempt.handle
             dumps = self._stack_dumps()
             if dumps is not None and dumps.request(

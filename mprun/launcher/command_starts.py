@@ -9,9 +9,6 @@ by itself before that has another form here:
   pid, until that is known.
 - In between, the launcher may be killed. Then the keeper kills what has such a number.
 
-A script for a shell that is one program and its arguments is executed without the shell
-(`mprun.launcher.plain_scripts`), if that leaves nothing to see but the time that it saves.
-
 Whatever else is not as it usually is, such as a closed standard input, is left to a fork.
 """
 
@@ -25,7 +22,7 @@ from _signal import SIGKILL, SIGSTOP, valid_signals  # type: ignore[import-not-f
 
 from mprun import failpoints
 from mprun.failpoints import armed
-from mprun.launcher import exec_command, fork, local_programs, plain_scripts, worker
+from mprun.launcher import exec_command, fork, local_programs, worker
 from mprun.launcher.channel import CAPTURE, COMMAND, CWD, DAEMON, ENV, KEY, LIMITS, LOG, NAME
 from mprun.launcher.command_guard import Guard
 from mprun.launcher.start_backoff import RETRIED_ERRORS
@@ -98,19 +95,14 @@ class CommandStarts:
     (`local_programs`), and everything, if the launcher has threads or much memory of files, or its processes
     no tags.
 
-    `proven` are the programs of commands that have ended well. `report_peak` gets the peak memory of the
-    launcher so far, in bytes, before the kernel forgets it: a program that is executed in the memory of the
-    launcher would have that for its own peak. Raises OSError.
+    `report_peak` gets the peak memory of the launcher so far, in bytes, before the kernel forgets it: a
+    program that is executed in the memory of the launcher would have that for its own peak. Raises OSError.
     """
 
     class NotPossible(Exception):
         """No process was started here; a fork of the launcher can be, or finds out why not."""
 
-    def __init__(self, proven: set[str], report_peak: Callable[[int], None]) -> None:
-        self._proven = proven
-        self._directory = plain_scripts.Directory()
-        # The variables that a shell passes on, if that is known.
-        self._passed_on: dict[bytes, bytes] | None = None
+    def __init__(self, report_peak: Callable[[int], None]) -> None:
         self._guards: list[Guard] = []
         self._guard_count = self._next_number = 0
         # Where a program that is started here is looked up, else None; by the first words of commands.
@@ -124,8 +116,7 @@ class CommandStarts:
         )
         if not self._may_start:
             return
-        self._is_dash = plain_scripts.is_dash()
-        self._read_environment()
+        self._environment, self._seen = _environment(), {**_variables}
         # Also what is ignored: Python ignores SIGPIPE and SIGXFSZ, and a module may ignore others.
         self._signals = [number for number in valid_signals() if number not in (SIGKILL, SIGSTOP)]
         # Those that mprun was started with, or a module has made so.
@@ -151,42 +142,10 @@ class CommandStarts:
             and max(fork.private_descriptors, default=0) < os.sysconf("SC_OPEN_MAX") // 2
         )
 
-    def learn_from(self, command: tuple[str, ...]) -> None:
-        """A command has ended well, and so has the program that is all of its script."""
-        if words := self._plain_words(command):
-            self._proven.add(words[0])
-
-    def _plain_words(self, command: tuple[str, ...]) -> tuple[str, ...] | None:
-        return plain_scripts.words_of(command) if self._passed_on is not None else None
-
-    def _without_shell(
-        self, request: PackedStartRequest
-    ) -> tuple[tuple[str, ...], dict[bytes, bytes]] | None:
-        """The words of a script that needs no shell, and the variables that a shell gives to its program.
-
-        Raises OSError if the working directory does not exist any more.
-        """
-        words = self._plain_words(request[COMMAND])
-        if not words or words[0] not in self._proven or not self._takes_program(words[0]):
-            return None
-        own = plain_scripts.passed_on(_own_variables(request))
-        if self._passed_on is None or own is None:
-            return None
-        variables = self._passed_on | own
-        return (words, variables) if self._directory.add_to(variables) else None
-
-    def _read_environment(self) -> None:
-        self._environment, self._seen = _environment(), {**_variables}
-        # dash has a PATH of its own where there is none, and `%` in one means something to it.
-        if self._is_dash and b"%" not in self._environment.get(b"PATH", b"%"):
-            self._passed_on = plain_scripts.passed_on(self._environment)
-        else:
-            self._passed_on = None
-
     def _takes_program(self, name: str) -> bool:
         if self._seen != _variables:
             # A module has a signal handler that changes it.
-            self._read_environment()
+            self._environment, self._seen = _environment(), {**_variables}
             self._programs.clear()
         if name not in self._programs:
             self._programs[name] = local_programs.search_path_for(name.encode("utf-8", "surrogateescape"))
@@ -224,6 +183,9 @@ class CommandStarts:
         except Exception as error:
             if guard is not None:
                 self._guards.append(guard)
+            if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+                # A script without an interpreter line.
+                self._programs[request[COMMAND][0]] = None
             raise self.NotPossible from error
 
     def _make_guard(self) -> Guard:
@@ -238,13 +200,13 @@ class CommandStarts:
         return guard
 
     def _spawn(self, request: PackedStartRequest, output: int, guard: Guard) -> int:
-        words, variables = self._without_shell(request) or (
-            request[COMMAND],
-            self._environment | _own_variables(request),
-        )
-        arguments = [word.encode("utf-8", "surrogateescape") for word in words]
-        path = exec_command.find(arguments[0], self._programs[words[0]])
+        arguments = [word.encode("utf-8", "surrogateescape") for word in request[COMMAND]]
+        path = exec_command.find(arguments[0], self._programs[request[COMMAND][0]])
         task, attempt = request[NAME].encode(), str(request[KEY][1]).encode()
+        variables = {**self._environment}
+        for name, text in (request[ENV] or {}).items():
+            if name not in worker.OUR_VARIABLES:
+                variables[name.encode()] = text.encode()
         variables |= {b"MPRUN_TASK": task, b"MPRUN_ATTEMPT": attempt}
         stdout = request[CAPTURE]
         actions = [
@@ -272,18 +234,8 @@ class CommandStarts:
                 setsigmask=(),
                 setsigdef=self._signals,
             )
-        except OSError as error:
-            if error.errno == errno.ENOEXEC:
-                # A script without an interpreter line.
-                self._programs[words[0]] = None
-            raise
         finally:
             starting_tags.set_tag(0, worker.run_tag)
-
-
-def _own_variables(request: PackedStartRequest) -> dict[bytes, bytes]:
-    given = (request[ENV] or {}).items()
-    return {name.encode(): text.encode() for name, text in given if name not in worker.OUR_VARIABLES}
 
 
 def _is_inheritable(descriptor: int) -> bool:

@@ -519,9 +519,9 @@ class Launcher:
         if attempt.log_watch is not None:
             attempt.log_watch.report()
             lost_bytes = attempt.log_watch.lost
-        lost = self._outputs.finish(attempt.key, attempt.command, code) if self._outputs is not None else ""
+        lost = self._outputs.finish(attempt.key, attempt.program, code) if self._outputs is not None else ""
         unfinished = ""
-        if code == 0 and attempt.command is None and not is_marked(attempt.key):
+        if code == 0 and attempt.program is None and not is_marked(attempt.key):
             fork.release_reserve()
             from mprun.launcher.end_marks import why_unmarked
 

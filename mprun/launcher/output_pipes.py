@@ -88,7 +88,7 @@ class OutputPipes:
         # By the descriptor that is readable once the process has ended.
         self._drainers: dict[int, Drainer] = {}
         # The programs of commands that have ended well, and what starts them from then on.
-        self._proven: set[str] = set()
+        self._programs: set[str] = set()
         self._starts: CommandStarts | None = None
         self._may_have_starts = True
         self._report_peak = report_peak
@@ -172,7 +172,7 @@ class OutputPipes:
         So a program that cannot be executed at all holds up no more than its own process. The launcher waits
         for one that could be, and now takes long.
         """
-        if request[COMMAND] is None or request[COMMAND][0] not in self._proven:
+        if request[COMMAND] is None or request[COMMAND][0] not in self._programs:
             return None
         if self._starts is None and self._may_have_starts:
             try:
@@ -180,7 +180,7 @@ class OutputPipes:
                 worker.import_standard("mprun.launcher.command_starts")
                 from mprun.launcher.command_starts import CommandStarts
 
-                self._starts = CommandStarts(self._proven, self._report_peak)
+                self._starts = CommandStarts(self._report_peak)
             except (OSError, ImportError) as error:
                 # A descriptor may be free again soon.
                 self._may_have_starts = error.errno in RETRIED_ERRORS if isinstance(error, OSError) else False
@@ -307,15 +307,13 @@ class OutputPipes:
 
     # ---- its end
 
-    def finish(self, key: AttemptKey, command: tuple[str, ...] | None = None, code: int | None = None) -> str:
+    def finish(self, key: AttemptKey, program: str | None = None, code: int | None = None) -> str:
         """Move the rest of an attempt's output into its log, and close that; why it is incomplete, or "".
 
-        `command` is what it has executed, if it has a command, and `code` how that ended.
+        `program` is the first word of its command, if it has one, and `code` how that ended.
         """
-        if code == 0 and command is not None:
-            self._proven.add(command[0])
-            if self._starts is not None:
-                self._starts.learn_from(command)
+        if code == 0 and program is not None:
+            self._programs.add(program)
         error = ""
         for pipes in (self._captured, self._by_key):
             if key not in pipes:

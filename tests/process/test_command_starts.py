@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -130,94 +129,6 @@ def test_what_is_printed_is_captured(tmp_path):
     run = mprun("job.yaml", cwd=tmp_path)
     assert run.code == 0
     assert sorted(run.stdout.splitlines()) == ["a    | 1", "a    | 2", "b    | 3", "b    | 4", "c    | 13"]
-
-
-# ---- scripts that need no shell
-
-# Notes what is executed without a fork.
-NOTES = """\
-    import os
-    spawn = os.posix_spawn
-    def posix_spawn(path, arguments, *args, **more):
-        if path:
-            with open({!r}, "ab") as file:
-                file.write(b" ".join([path, *arguments]) + b"\\n")
-        return spawn(path, arguments, *args, **more)
-    os.posix_spawn = posix_spawn
-"""
-needs_dash = pytest.mark.skipif(
-    os.path.basename(os.path.realpath(SH)) != "dash",
-    reason="/bin/sh is not dash, which leaves nothing behind",
-)
-
-
-@pytest.fixture
-def noted(tmp_path):
-    """Starts attempts of a script; what they printed, and what was executed without a fork meanwhile."""
-    path = tmp_path / "spawned"
-
-    def run(*scripts, module="", **more):
-        with Started(
-            tmp_path, textwrap.dedent(NOTES.format(str(path))) + textwrap.dedent(module)
-        ) as attempts:
-            ends = [attempts.run(command=(SH, "-c", script), **more) for script in scripts]
-        return [(end.code, end.log) for end in ends], path.read_text().splitlines() if path.exists() else []
-
-    return run
-
-
-@needs_dash
-def test_a_script_that_is_one_program_is_executed_without_a_shell_once_it_has_ended_well(tmp_path, noted):
-    tool = tmp_path / "tool"
-    tool.write_text("#!/bin/sh\necho $# $2 $MPRUN_TASK\n")
-    tool.chmod(0o755)
-    ends, spawned = noted(f"{tool} fail=1  2", f"{tool} a\n", f"exec {tool}", f"{tool} b")
-    assert [code for code, _ in ends] == [0] * 4
-    assert ends[0][1] == "2 2 task1\n"
-    assert ends[3][1] == "1 task4\n"
-    shell = f"{SH} {SH} -c "
-    assert spawned == [
-        f"{shell}{tool} fail=1  2",
-        f"{tool} {tool} a",
-        f"{shell}exec {tool}",
-        f"{tool} {tool} b",
-    ]
-
-
-@needs_dash
-@pytest.mark.parametrize(
-    "module",
-    [
-        "",
-        "os.environ.pop('PWD', None)",
-        "os.environ['PWD'] = '/'",
-        "os.environ['A.B'] = '1'; os.environ['é'] = '2'",
-        "os.environ['OPTIND'] = '3'",
-        "os.environ['PATH'] += ':%x'",
-        "os.environ.pop('PATH')",
-        "os.chdir('/')",
-    ],
-)
-def test_it_has_the_variables_that_the_shell_gives_to_it(noted, module):
-    ends, _ = noted(*["/usr/bin/env"] * 3, module=module, name="same", env={"OWN": "é"})
-    variables = [sorted(line for line in log.splitlines()) for _, log in ends]
-    # The first one is started by a shell.
-    assert variables[0] == variables[1] == variables[2]
-    assert "OWN=é" in variables[0]
-
-
-@needs_dash
-@pytest.mark.parametrize(
-    ("action", "end"),
-    [("rm $0", (127, f"{SH}: 1: {{}}: not found\n")), ("echo echo plain > $0", (0, "plain\n"))],
-)
-def test_a_program_that_is_gone_or_has_no_interpreter_line_is_left_to_the_shell(tmp_path, noted, action, end):
-    tool = tmp_path / "tool"
-    tool.write_text(f"#!/bin/sh\n[ $1 = keep ] || {action}\n")
-    tool.chmod(0o755)
-    ends, _ = noted(*(f"{tool} {word}" for word in ("keep", "keep", "change", "x", "x")))
-    assert ends[:3] == [(0, "")] * 3
-    assert ends[3:] == [(end[0], end[1].format(tool))] * 2
 
 
 # ---- what is left to a fork

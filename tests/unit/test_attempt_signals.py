@@ -61,11 +61,11 @@ class Ends:
 
 
 class Attempt:
-    """A running attempt, of a target unless it has a command."""
+    """A running attempt, of a target unless it has a program."""
 
-    def __init__(self, command=None, pidfd=7):
+    def __init__(self, program=None, pidfd=7):
         self.handle = SimpleNamespace(pid=100, pidfd=pidfd, exit_fd=8)
-        self.key, self.command, self.log = KEY, command, "log"
+        self.key, self.program, self.log = KEY, program, "log"
         self.asked = self.group_asked = False
 
 
@@ -133,10 +133,10 @@ def test_an_attempt_that_ends_meanwhile_has_its_stacks_in_its_log(here):
     assert here.dumps.ended == [KEY]
 
 
-@pytest.mark.parametrize("why", ["a command", "suspended", "it cannot", "no module", "no other module"])
+@pytest.mark.parametrize("why", ["a program", "suspended", "it cannot", "no module", "no other module"])
 def test_a_signal_does_not_wait_for_stacks_that_cannot_be_had(here, why, monkeypatch):
-    if why == "a command":
-        here.attempt.command = ("sleep", "9")
+    if why == "a program":
+        here.attempt.program = "sleep"
     here.signals.suspended = why == "suspended"
     here.dumps.is_possible = why != "it cannot"
     # As if there were no free descriptor to read the module.
