@@ -1,8 +1,8 @@
 """The artifacts of attempts on hosts: how their files are sent, and how they come into the record of the run.
 
-Regular files and directories are sent, as they are copied from shards and packed, with their
-permissions and the times at which they were modified; links and the like stay on the host. Holes stay holes.
-In the record all files of an attempt appear at once, before its end is shown.
+Regular files and directories are sent, as they are copied from shards and packed, with their permissions and
+the times at which they were modified; links and the like stay on the host. Holes stay holes. In the record
+all files of an attempt appear at once, before its end is shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Attributes = tuple[int, int]
 MAX_DEPTH = 50
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# None of a file's owner: it may have another one here.
+# Without set-user-ID and the like: the file may have another owner here.
 _PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -59,7 +59,7 @@ def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece |
                 yield (*path, name), None
                 yield from _pieces(os.open(name, _DIRECTORY, dir_fd=folder), (*path, name), depth - 1)
                 # What is in it can be moved and removed in the record.
-                yield (*path, name), (stat.S_IMODE(mode) & _PERMISSIONS | stat.S_IRWXU, found.st_mtime_ns)
+                yield (*path, name), (mode & _PERMISSIONS | stat.S_IRWXU, found.st_mtime_ns)
             elif stat.S_ISREG(mode):
                 file = os.open(name, _READ, dir_fd=folder)
                 try:
@@ -67,7 +67,7 @@ def _pieces(folder: int, path: Path, depth: int) -> Iterator[tuple[Path, Piece |
                         yield (*path, name), piece
                 finally:
                     os.close(file)
-                yield (*path, name), (stat.S_IMODE(mode) & _PERMISSIONS, found.st_mtime_ns)
+                yield (*path, name), (mode & _PERMISSIONS, found.st_mtime_ns)
     finally:
         os.close(folder)
 
