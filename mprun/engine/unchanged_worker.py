@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from _queue import SimpleQueue
-from _socket import socketpair
+from _socket import SHUT_RDWR, socketpair
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,11 @@ class UnchangedWorker:
         self._requests: SimpleQueue[tuple[Any, Callable[[], Any], bool] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[Any, Any, str]] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pid = 0
-        self._is_ending = False
+        # The thread alone starts, ends and reaps the process; `close` hangs up, and names no pid, which may
+        # have become 0, this process's own group, or another process's. The lock is for the socket.
+        self._lock = threading.Lock()
+        self._socket: socket | None = None
+        self._is_ending = self._is_hung_up = False
         # How many requests must not be dropped at the end, and how many of these are over. Each number is
         # changed by one thread alone.
         self._needed = self._needed_done = 0
@@ -85,23 +88,33 @@ class UnchangedWorker:
             self._requests.put(None)
             if self._needed > self._needed_done:
                 self._thread.join(_CLOSE_SECONDS)
-            if self._pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._pid, SIGKILL)
+            self._hang_up()
             self._thread.join()
             self._thread = None
         for descriptor in (self._reader, self._writer):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
+    def _hang_up(self) -> None:
+        """Let the thread wait for no answer any more, and end the process."""
+        with self._lock:
+            self._is_hung_up = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(SHUT_RDWR)
+
     # ---- in the thread
 
     def _run(self) -> None:
         block_in_this_thread()
-        # Not of the module `socket`, whose import takes as long as that of all else here.
-        ours: socket | None = None
+        pid = 0
         try:
-            ours, self._pid = _start_process()
+            # Not of the module `socket`, whose import takes as long as that of all else here.
+            ours, pid = _start_process()
+            with self._lock:
+                self._socket = ours
+                if self._is_hung_up:
+                    raise EOFError
             with open(ours.fileno(), encoding="ascii", closefd=False) as answers:
                 if problem := _exchange(ours, answers, json.dumps(self._first()))[1]:
                     raise OSError(problem)
@@ -111,13 +124,12 @@ class UnchangedWorker:
         except Exception as error:  # A task waits for each answer.
             self._fail(str(error) or type(error).__name__)
         finally:
-            if ours is not None:
-                ours.close()
-            if self._pid:
-                pid, self._pid = self._pid, 0
-                with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                    os.kill(pid, SIGKILL)
-                    os.waitpid(pid, 0)
+            with self._lock:
+                if self._socket is not None:
+                    self._socket.close()
+                    self._socket = None
+            if pid:
+                _end(pid)
         # There is no process any more.
         while (request := self._requests.get()) is not None:
             self._needed_done += request[2]
@@ -160,6 +172,15 @@ def _exchange(ours: socket, answers: TextIO, request: str) -> tuple[Any, str]:
         raise EOFError
     answer, problem = json.loads(line)
     return answer, problem
+
+
+def _end(pid: int) -> None:
+    """Kill a child that nothing in mprun but this thread reaps, and reap it."""
+    # A program that embeds mprun may have reaped it.
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _start_process() -> tuple[socket, int]:
