@@ -25,6 +25,24 @@ REMOVED_VARIABLES |= {
 }
 
 
+def _refuse_groups(call):
+    """A call for signals, refused to the tests for what is no process or group of theirs alone.
+
+    0 is the group of the tests, of `make` and of the shell, and -1 all processes: numbers that are easily
+    made by mistake, and leave no one who could report it.
+    """
+    tests = os.getpid()
+
+    def checked(pid, number):
+        assert pid > 1 or os.getpid() != tests, f"signal {number} to {pid}"
+        return call(pid, number)
+
+    return checked
+
+
+os.kill, os.killpg = _refuse_groups(os.kill), _refuse_groups(os.killpg)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--rounds",

@@ -142,7 +142,15 @@ class Lane:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                # A test that signals its own group, by mistake, ends its lane, which says so.
+                process_group=0,
             )
+
+    def end(self) -> None:
+        """Have it end, and the tests that it runs, with what they have started in its group."""
+        if self.process.poll() is None:
+            # It is not reaped yet, so its group is its own.
+            os.killpg(self.process.pid, signal.SIGTERM)
 
     def _text(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="backslashreplace")
@@ -198,7 +206,7 @@ def side_by_side(waiting: dict[str, list[str]]) -> None:
                 print(" | ".join(lane.progress() for lane in running), flush=True)
     finally:
         for lane in running:
-            lane.process.terminate()
+            lane.end()
         for lane in running:
             lane.process.wait()
 

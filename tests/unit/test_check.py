@@ -206,6 +206,16 @@ def test_a_lane_that_is_killed_is_a_failure(tree):
     assert output.endswith("== FAILED:\n   tests on 7.7\n")
 
 
+def test_a_lane_that_kills_its_own_group_is_a_failure_and_the_others_run(tree):
+    (tree / "do.venv-7.7").write_text("kill -KILL 0\n")
+
+    code, output = check(tree, "tests", DEFAULT, "7.7", "8.8")
+
+    assert code == 1
+    assert output.endswith("== FAILED:\n   tests on 7.7\n")
+    assert "== tests on 8.8: passed" in output
+
+
 def test_what_needs_the_shared_environment_waits_for_it_and_the_others_do_not(tree):
     (tree / "started").touch()
     slow = """
@@ -238,16 +248,17 @@ def test_without_the_shared_environment_only_the_others_run(tree):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_lanes(tree, number):
-    (tree / "do.venv").write_text("echo $PPID >>pids; exec tail --pid=$PPID -f /dev/null\n")
+    (tree / "do.venv").write_text("sleep 600 & echo $PPID $! >>pids; wait\n")
     process = start(tree, "tests", DEFAULT)
     # Four lanes, each of which this program runs by itself.
-    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 4)
+    eventually(lambda: (tree / "pids").exists() and len((tree / "pids").read_text().split()) == 8)
     process.send_signal(number)
 
     output, _ = process.communicate(timeout=40)
 
     assert process.returncode == 128 + number, output
-    assert not [pid for pid in (tree / "pids").read_text().split() if alive(int(pid))]
+    pids = [int(pid) for pid in (tree / "pids").read_text().split()]
+    eventually(lambda: not [pid for pid in pids if alive(pid)])
 
 
 def test_a_lane_whose_environment_cannot_be_made_is_a_failure(tree):
