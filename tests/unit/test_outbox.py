@@ -121,12 +121,19 @@ def test_all_files_of_an_attempt_come_before_its_end_and_are_removed(desk):
     for name in ("a.1.json", "a.1.stdout", *others):
         (folder / name).write_bytes(b"[]")
     (desk.path / "artifacts" / "a").mkdir()
-    (desk.path / "artifacts" / "a" / "file").write_bytes(b"1")
+    artifact = desk.path / "artifacts" / "a" / "file"
+    artifact.write_bytes(b"1")
+    artifact.chmod(0o640)
+    os.utime(artifact, ns=(3, 5))
     desk.outbox.put(exited(A))
     desk.send()
     assert sorted(desk.order[1:3]) == ["a.1.json", "a.1.stdout"]
-    assert desk.sent[3:5] == [("artifact", A, ("file",), b"1"), ("end_artifacts", A, "a", "")]
-    assert desk.order[5:] == ["Exited a"]
+    assert desk.sent[3:6] == [
+        ("artifact", A, ("file",), b"1"),
+        ("artifact", A, ("file",), (0o640, 5)),
+        ("end_artifacts", A, "a", ""),
+    ]
+    assert desk.order[6:] == ["Exited a"]
     assert sorted(path.name for path in folder.iterdir()) == others
     assert not list((desk.path / "logs").iterdir())
     assert not list((desk.path / "artifacts").iterdir())
