@@ -38,6 +38,7 @@ if sys.version_info[:2] <= TRIED_PYTHON and sys.platform == "linux" and sys.maxs
 
         _type_, _length_ = _Long, 18
 
+    # For the launcher alone, which has one thread.
     _status: Any = _Status()
     _usage: Any = _Usage()
     _program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: this program
@@ -69,7 +70,9 @@ def soft_limit(pid: int, which: int) -> int:
     """
     if not _prlimit:
         return resource.prlimit(pid, which)[0]
-    # struct rlimit are two numbers of the same size, too: the soft and the hard limit.
-    if call_function(_prlimit, (pid, which, None, _usage)) != 0:
+    # struct rlimit are two numbers of the same size, too: the soft and the hard limit. They have memory of
+    # their own: the runs of a program that embeds mprun may ask in several threads.
+    limits = _Usage()
+    if call_function(_prlimit, (pid, which, None, limits)) != 0:
         raise OSError
-    return int(_usage[0])
+    return int(limits[0])
