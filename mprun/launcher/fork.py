@@ -85,16 +85,21 @@ def release_reserve() -> None:
 
 # It becomes readable when the launcher ends, for multiprocessing.parent_process() in tasks.
 launcher_pidfd: list[int] = []
+# Closes the pidfd of a process. Its stand-in, where the system refuses pidfds, is also forgotten: else the
+# next file with its number would be taken for it.
+_close_pidfd: Callable[[int], None] = close
 
 
 def open_launcher_pidfd() -> None:
     """Open it; if the system refuses pidfds, as a pipe whose other end the launcher alone has."""
+    global _close_pidfd
     try:
         launcher_pidfd.append(pidfd_open(os.getpid()))
     except OSError as error:
         if not pidfd_signals.is_refusal(error):
             raise
         pidfd_signals.refused.add("pidfd_open")
+        _close_pidfd = pidfd_signals.close_pidfd
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         launcher_pidfd.append(read_end)
         private_descriptors.add(write_end)
@@ -196,7 +201,7 @@ class ProcessHandle:
         """Close the launcher's descriptors for this process."""
         if self.pidfd >= 0:
             private_descriptors.discard(self.pidfd)
-            close(self.pidfd)
+            _close_pidfd(self.pidfd)
             self.pidfd = -1
 
 

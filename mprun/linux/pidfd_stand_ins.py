@@ -98,8 +98,8 @@ class LookingEpoll:
     def unregister(self, descriptor: int) -> None:
         """As that of `select.epoll`."""
         self._epoll.unregister(descriptor)
-        if self._watched.pop(descriptor, None) is not None:
-            del self._stand_ins[descriptor]
+        # It is a stand-in until it is closed: the process may have to be signalled.
+        self._watched.pop(descriptor, None)
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """As that of `select.epoll`; `timeout` is in seconds, None for no limit."""

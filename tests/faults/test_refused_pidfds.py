@@ -208,6 +208,30 @@ def test_many_short_tasks_end_when_their_processes_do(tmp_path, refusing):
     assert said(run)
 
 
+def test_descriptors_are_used_again_and_a_flood_is_drained(tmp_path):
+    """What the launcher has open by a number is not what it had before; each cost the run its launcher."""
+    write(
+        tmp_path,
+        work="""\
+            import time
+
+            def nap(seconds):
+                time.sleep(seconds)
+        """,
+        job="""\
+            start_method: forkserver
+            max_parallel: 4
+            tasks:
+            - {name: flood, command: head -c 100000000 /dev/zero}
+            - {name: nap, target: 'work:nap', foreach: [0, 0.1, 0.03, 0.2, 0, 0.3, 0], args: ["${item}"]}
+            - {name: say, command: 'sleep 0.05; echo 1', foreach: [1, 2, 3, 4]}
+        """,
+    )
+    names, error = FILTERS["not there"]
+    run = mprun("job.yaml", "-q", cwd=tmp_path, preexec_fn=seccomp.refusing(*names, error=error))
+    assert (run.code, said(run)) == (0, True), run.stderr[-2000:]
+
+
 @pytest.mark.parametrize("client", ["both", "the engine"])
 def test_stop_signals_the_engine(tmp_path, refusing, client):
     write(

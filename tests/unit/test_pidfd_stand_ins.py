@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -10,7 +11,8 @@ import sys
 
 import pytest
 
-from mprun.linux import pidfd_stand_ins, procfs
+from mprun.launcher import fork
+from mprun.linux import pidfd_signals, pidfd_stand_ins, procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -79,3 +81,52 @@ def test_a_stand_in_is_readable_once_its_child_has_ended_even_if_it_is_reaped_el
         assert epoll.poll(600) == [(descriptor, select.EPOLLIN)]
     finally:
         os.close(descriptor)
+
+
+@pytest.fixture
+def handle(child, monkeypatch):
+    """The launcher's of a child, where the system refuses pidfds."""
+
+    def refuse(_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    for module in (fork, pidfd_signals):
+        monkeypatch.setattr(module, "pidfd_open", refuse)
+    monkeypatch.setattr(pidfd_signals, "refused", set())
+    monkeypatch.setattr(fork, "launcher_pidfd", [])
+    monkeypatch.setattr(fork, "private_descriptors", set())
+    monkeypatch.setattr(fork, "_close_pidfd", fork._close_pidfd)
+    fork.open_launcher_pidfd()
+    handle = fork.ProcessHandle()
+    handle.pid = child
+    handle.open_pidfd()
+    yield handle
+    handle.close()
+    for descriptor in {*fork.launcher_pidfd, *fork.private_descriptors}:
+        os.close(descriptor)
+
+
+def test_a_process_that_is_not_waited_for_any_more_can_be_signalled(handle):
+    """As one that drains a pipe: without that, a flood was the end of the launcher."""
+    epoll = pidfd_stand_ins.LookingEpoll(pidfd_signals.stand_ins)
+    epoll.register(handle.pidfd, select.EPOLLIN)
+    epoll.unregister(handle.pidfd)
+    pidfd_signals.send(handle.pid, handle.pidfd, signal.SIGKILL)
+    assert handle.poll(0) == -signal.SIGKILL
+
+
+def test_what_gets_the_number_of_a_stand_in_that_was_closed_is_none(handle):
+    """It was made readable as one, by a write to it: to a pipe of a task that is an error."""
+    epoll = pidfd_stand_ins.LookingEpoll(pidfd_signals.stand_ins)
+    number = handle.pidfd
+    os.kill(handle.pid, signal.SIGKILL)
+    handle.poll(0)
+    handle.close()
+    reader, writer = os.pipe()
+    os.dup2(reader, number)
+    try:
+        epoll.register(number, select.EPOLLIN)
+        assert epoll.poll(0.01) == []
+    finally:
+        for descriptor in {reader, writer, number}:
+            os.close(descriptor)
