@@ -228,10 +228,13 @@ class LocalExecutor:
             self._out_of_memory.close()
         if kill and self._pid and self._is_unreaped():
             # So the pid is its own, and so is the group that it leads, in which is what a module started
-            # at import.
-            with contextlib.suppress(ProcessLookupError):
+            # at import. Only one of the two: then a thread of the program that embeds mprun may reap it.
+            try:
                 os.killpg(self._pid, SIGKILL)
-            os.kill(self._pid, SIGKILL)
+            except ProcessLookupError:
+                # It leads none yet.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, SIGKILL)
             if not self._cgroup:
                 from mprun.linux.cgroup_end import end_unused
 

@@ -75,17 +75,17 @@ def kill_children(of: Subreaper) -> None:
     """
     helpers: set[int] = set()
 
-    def find() -> set[int]:
+    def find() -> dict[int, Stat]:
         found = {*procfs.children()} - of.ignored - helpers - {of.keeper}
         helpers.update(filter(procfs.is_resource_tracker, found))
-        return found - helpers
+        stats = {pid: stat for pid in found - helpers if (stat := procfs.read_stat(pid)) is not None}
+        return {pid: stat for pid, stat in stats.items() if stat.ppid == os.getpid()}
 
-    def kill(found: set[int]) -> None:
-        for pid in found:
-            # Only this process reaps it, so its pid is still its own; but the thread that waits for
-            # the process that matches patterns may have reaped that one just now.
-            with contextlib.suppress(PermissionError, ProcessLookupError):
-                os.kill(pid, 9)
+    def kill(found: dict[int, Stat]) -> None:
+        for pid, stat in found.items():
+            # Not by its pid alone: a thread may have reaped it just now, as the one that waits for the
+            # process that matches patterns.
+            pidfd_signals.kill(pid, stat.start_ticks)
             _reap(pid)
 
     kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=KILL_INTERVAL)
@@ -93,7 +93,9 @@ def kill_children(of: Subreaper) -> None:
 
 def _await_keeper(keeper: int) -> None:
     """Wait until the output of commands is in their logs, and reap the process that does it."""
-    if (stat := procfs.read_stat(keeper)) is not None:
+    stat = procfs.read_stat(keeper)
+    # A launcher that has ended in order has reaped it, and its pid may be another process's.
+    if stat is not None and stat.ppid == os.getpid():
         pidfd_signals.await_end(keeper, stat.start_ticks, KEEPER_SECONDS)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(keeper, 0)

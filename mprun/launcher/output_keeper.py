@@ -195,9 +195,11 @@ class Keeper:
 
     def close(self) -> None:
         """End it."""
+        # A module's handler of SIGCHLD may have reaped it, and its pid may be another process's.
         with contextlib.suppress(OSError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 def close_all_but(*kept: int) -> None:

@@ -87,6 +87,19 @@ def test_nothing_is_kept_for_a_keeper_that_has_ended():
     assert keeper.untold == {}
 
 
+def test_one_that_was_reaped_is_not_killed(monkeypatch):
+    """A module's handler of SIGCHLD may reap every child; the pid may be another process's by then."""
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *signal: killed.append(signal))
+    keeper = Keeper.__new__(Keeper)
+    keeper.pid = os.fork()
+    if keeper.pid == 0:
+        os._exit(0)
+    os.waitpid(keeper.pid, 0)
+    keeper.close()
+    assert killed == []
+
+
 def test_it_drains_nothing_before_the_drainer_has_ended(tmp_path):
     """(C09) Else both would write to the same place of the log, and one would be lost."""
     (taken, says_taken), (may_go_on, go_on), (pids, says_pids) = os.pipe(), os.pipe(), os.pipe()
