@@ -43,19 +43,13 @@ class Matcher:
 
     def search(self, how: str, pattern: str, parts: Iterable[bytes]) -> bool:
         """Whether a pattern, which is valid, matches a text that is given in parts. Raises MatchError."""
-        with self._lock:
-            if self._is_used_up:
-                raise self._too_long()
-            try:
-                answer = self._ask(how, pattern, parts)
-            except TimeoutError:
-                self._end()
-                raise MatchError(f"no answer within {ANSWER_SECONDS:g}s") from None
-            except OSError as error:
-                self._end()
-                raise MatchError(f"it could not be matched: {error.strerror}") from None
-            if not answer:
-                raise self._death()
+        try:
+            with self._lock:
+                answer = self._answer(how, pattern, parts)
+        finally:
+            # `close` has left it to the thread that had the lock.
+            if self._is_closed:
+                self._end_unless_used()
         if answer == OUT_OF_MEMORY:
             raise MatchError(f"it takes more than {MEMORY_LIMIT_BYTES // 1024**2:,} MiB of memory")
         return answer == YES
@@ -63,12 +57,33 @@ class Matcher:
     def close(self) -> None:
         """End the process, also while another thread waits for its answer, which gets a MatchError."""
         self._is_closed = True
-        if self._lock.acquire(blocking=False):
-            self._end()
-            self._lock.release()
-        elif (its_socket := self._socket) is not None:
+        if not self._end_unless_used() and (its_socket := self._socket) is not None:
             with contextlib.suppress(OSError):
                 its_socket.shutdown(SHUT_RDWR)
+
+    def _end_unless_used(self) -> bool:
+        """End the process, if there is one; False if a thread waits for its answer, or has just got it."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        self._end()
+        self._lock.release()
+        return True
+
+    def _answer(self, how: str, pattern: str, parts: Iterable[bytes]) -> bytes:
+        """The answer. Raises MatchError if there is none."""
+        if self._is_used_up:
+            raise self._too_long()
+        try:
+            answer = self._ask(how, pattern, parts)
+        except TimeoutError:
+            self._end()
+            raise MatchError(f"no answer within {ANSWER_SECONDS:g}s") from None
+        except OSError as error:
+            self._end()
+            raise MatchError(f"it could not be matched: {error.strerror}") from None
+        if not answer:
+            raise self._death()
+        return answer
 
     def _ask(self, how: str, pattern: str, parts: Iterable[bytes]) -> bytes:
         """The answer; empty if the process has ended."""

@@ -135,6 +135,28 @@ def test_close_ends_a_match_that_another_thread_waits_for(matching):
     assert children() == before
 
 
+def test_close_ends_the_process_also_when_its_answer_has_just_come(matching, monkeypatch):
+    """It was left as a zombie to the program that had run a job."""
+    before, answers = children(), []
+    has_answer, may_go_on = threading.Event(), threading.Event()
+    ask = matching._ask
+
+    def ask_and_wait(*request):
+        answer = ask(*request)
+        has_answer.set()
+        may_go_on.wait()
+        return answer
+
+    monkeypatch.setattr(matching, "_ask", ask_and_wait)
+    thread = threading.Thread(target=lambda: answers.append(matching.search(SEARCH, "a", [b"a"])))
+    thread.start()
+    has_answer.wait()
+    matching.close()
+    may_go_on.set()
+    thread.join()
+    assert (answers, children()) == ([True], before)
+
+
 def test_close_ends_a_match_whose_process_is_being_started(matching, monkeypatch):
     before, errors = children(), []
     has_begun, may_go_on = threading.Event(), threading.Event()
