@@ -78,13 +78,16 @@ class OutputChecks:
         return answers
 
     def close(self) -> None:
-        """End the thread and the process; there are no further answers."""
+        """End the thread and the process; there are no further answers. May be called again."""
         self._matcher.close()
         self._requests.put(None)
         if self._thread is not None:
             self._thread.join()
-        os.close(self._reader)
-        os.close(self._writer)
+        if self._reader >= 0:
+            os.close(self._reader)
+            os.close(self._writer)
+            # Later they are other files'.
+            self._reader = self._writer = -1
 
     def _run(self) -> None:
         block_in_this_thread()

@@ -82,7 +82,7 @@ class UnchangedWorker:
         return found
 
     def close(self) -> None:
-        """Answer what is needed, then end the process."""
+        """Answer what is needed, then end the process. May be called again."""
         self._is_ending = True
         if self._thread is not None:
             self._requests.put(None)
@@ -91,9 +91,11 @@ class UnchangedWorker:
             self._hang_up()
             self._thread.join()
             self._thread = None
-        for descriptor in (self._reader, self._writer):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        if self._reader >= 0:
+            os.close(self._reader)
+            os.close(self._writer)
+            # Later they are other files'.
+            self._reader = self._writer = -1
 
     def _hang_up(self) -> None:
         """Let the thread wait for no answer any more, and end the process."""

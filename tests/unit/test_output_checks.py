@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 
 import pytest
@@ -9,6 +10,8 @@ from support.records import state_file
 
 from mprun.engine import output_checks
 from mprun.engine.output_checks import OutputChecks
+from mprun.engine.readiness import Prober
+from mprun.engine.unchanged_worker import UnchangedWorker
 
 KEY = (0, 1)
 # With it, a match may take long, so that the thread makes it.
@@ -72,3 +75,14 @@ def test_a_hole_in_a_log_is_not_read(tmp_path):
     assert text.startswith(b"first\n")
     assert text.endswith(b"last\n")
     assert len(text) < 2 << 20
+
+
+@pytest.mark.parametrize("make", [OutputChecks, lambda: UnchangedWorker(lambda: None), Prober])
+def test_what_is_closed_again_closes_no_file_of_another(make):
+    """As after a defect; a thread of the program that runs the job may have opened one meanwhile."""
+    closed = make()
+    closed.close()
+    reader, writer = os.pipe()
+    closed.close()
+    os.close(reader)
+    os.close(writer)
