@@ -82,8 +82,10 @@ class SignalInbox:
             self._previous_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         except ValueError:
             return self
-        # A parent may have had it ignored; then the kernel discards the exit status of every child.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A parent may have had it ignored; then the kernel discards the exit status of every child. Or a
+        # handler may reap those of this run. One that is not Python's could not be set again.
+        if signal.getsignal(signal.SIGCHLD) is not None:
+            self._previous_handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         for number in HANDLED:
             if number in (signal.SIGHUP, SUSPEND) and signal.getsignal(number) == signal.SIG_IGN:
@@ -95,7 +97,7 @@ class SignalInbox:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous_handlers.items():
-            if self._after_end is not None and number not in (SUSPEND, signal.SIGCONT):
+            if self._after_end is not None and number in HANDLED and number != SUSPEND:
                 handler = signal.SIG_IGN if number == REQUEST else self._after_end
             signal.signal(number, handler)
         if self._previous_handlers:

@@ -60,3 +60,18 @@ def test_a_signal_has_the_time_of_its_arrival_not_of_its_reading():
         ((number, at),) = inbox.take()
     assert number == SIGTERM
     assert before <= at <= after
+
+
+def test_a_handler_for_children_is_set_again_at_the_end():
+    """It is taken out, because it may reap the launcher; a program continues after its run."""
+
+    def reap(*_):
+        pass
+
+    before = signal.signal(signal.SIGCHLD, reap)
+    try:
+        with SignalInbox():
+            assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGCHLD) is reap
+    finally:
+        signal.signal(signal.SIGCHLD, before)
