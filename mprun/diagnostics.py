@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import _local
 from typing import TYPE_CHECKING
 
 from mprun.frozen import Frozen
@@ -229,17 +230,20 @@ class Comparisons:
 
     def __enter__(self) -> Comparisons:
         """Let the searches of the block spend from these."""
-        global _comparisons
-        self._before, _comparisons = _comparisons, self
+        self._before, _limit.comparisons = _present_limit(), self
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let them spend from those of before."""
-        global _comparisons
-        _comparisons = self._before
+        _limit.comparisons = self._before
 
 
-_comparisons: Comparisons | None = None
+# Of each thread that is in a block: a program may load a job in each.
+_limit = _local()
+
+
+def _present_limit() -> Comparisons | None:
+    return getattr(_limit, "comparisons", None)
 
 
 def closest(
@@ -250,7 +254,7 @@ def closest(
     It is also empty if the searches of a job have been too many (`Comparisons`).
     `synonyms` has, by candidate, other words for it.
     """
-    budget = Comparisons(_MAX_COMPARED_WITH_ONE) if _comparisons is None else _comparisons
+    budget = _present_limit() or Comparisons(_MAX_COMPARED_WITH_ONE)
     if budget.left <= 0:
         return ""
     known = sorted(set(candidates))
@@ -313,7 +317,7 @@ def did_you_mean(
 def suggest(word: str, candidates: Collection[str], kind: str) -> str:
     """Like `did_you_mean`; if nothing is similar, some of the candidates: `kind` is their plural."""
     suggestion = did_you_mean(word, candidates)
-    if suggestion or not candidates or (_comparisons is not None and _comparisons.left <= 0):
+    if suggestion or not candidates or ((limit := _present_limit()) and limit.left <= 0):
         return suggestion
     known = sorted(set(candidates))
     some = ", ".join(quote(candidate[:40]) for candidate in known[:_MAX_CHOICES])

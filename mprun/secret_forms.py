@@ -18,10 +18,10 @@ _MIN_BASE64 = 8
 _MIN_LINE = 4
 # In which ways quotes are written in strings, in a shell and in XML.
 _QUOTES = {"'": ("\\'", "'\"'\"'", "'\\''", "&#39;", "&#x27;"), '"': ('\\"', "&quot;")}
-# The secrets by this number of first characters, and of which secrets and how many that is the index.
+# The secrets by this number of first characters, after which secrets and how many that is the index of. Never
+# changed, only replaced: the runs of a program may look for secrets in several threads.
 _BEGINNING = 4
-_by_beginning: dict[str, list[str]] = {}
-_indexed: list[int] = []
+_last_index: tuple[int, int, dict[str, list[str]]] = (0, 0, {})
 
 
 def forms(secret: str, visible: Callable[[str], str]) -> set[str]:
@@ -79,24 +79,28 @@ def _in_base64(data: bytes) -> Iterator[str]:
 
 def possible_in(text: str, secrets: Collection[str]) -> list[str]:
     """Those of many secrets that may be in a text that is shorter than they are many."""
-    _index(secrets)
+    index = _index(secrets)
     beginnings = {text[at : at + size] for size in range(1, _BEGINNING + 1) for at in range(len(text))}
-    return [secret for each in beginnings & _by_beginning.keys() for secret in _by_beginning[each]]
+    return [secret for each in beginnings & index.keys() for secret in index[each]]
 
 
 def end_before_unfinished(text: str, secrets: Collection[str]) -> int:
     """The length of the beginning of a text, without the first part of a secret if the text ends in one."""
-    _index(secrets)
+    index = _index(secrets)
     for at in range(len(text) - _BEGINNING + 1):
-        alike = _by_beginning.get(text[at : at + _BEGINNING], ())
+        alike = index.get(text[at : at + _BEGINNING], ())
         if any(len(one) > len(text) - at and one.startswith(text[at:]) for one in alike):
             return at
     return len(text)
 
 
-def _index(secrets: Collection[str]) -> None:
-    if _indexed != [id(secrets), len(secrets)]:
-        _by_beginning.clear()
-        for secret in secrets:
-            _by_beginning.setdefault(secret[:_BEGINNING], []).append(secret)
-        _indexed[:] = [id(secrets), len(secrets)]
+def _index(secrets: Collection[str]) -> dict[str, list[str]]:
+    global _last_index
+    which, count, index = _last_index
+    if (which, count) != (id(secrets), len(secrets)):
+        # As they are now: another thread may add some.
+        known, index = [*secrets], {}
+        for secret in known:
+            index.setdefault(secret[:_BEGINNING], []).append(secret)
+        _last_index = id(secrets), len(known), index
+    return index

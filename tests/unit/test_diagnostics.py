@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 import unicodedata
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.timing import quick
 
+from mprun import secret_forms
 from mprun.diagnostic_text import render
 from mprun.diagnostics import (
     _CONTROLS,
@@ -319,3 +321,41 @@ def test_the_searches_of_a_block_spend_from_one_budget():
     assert found[0].startswith("taskname0")
     assert found[-1] == ""
     assert closest("tasknaem000049", names).startswith("taskname0")
+
+
+class ReadSlowly(str):
+    """A text of which one thread has read nothing when another one looks for its own secrets."""
+
+    def __getitem__(self, key):
+        thread = threading.Thread(target=secret_forms.possible_in, args=("", {"another"}))
+        thread.start()
+        thread.join()
+        return str(self)[key]
+
+
+@pytest.mark.parametrize(
+    ("look", "found"),
+    [(secret_forms.possible_in, ["secret"]), (secret_forms.end_before_unfinished, len("it is "))],
+)
+def test_a_secret_is_found_while_another_thread_looks_for_others(look, found):
+    """A program may run a job in each thread; it was in one of some hundred messages meanwhile."""
+    assert look(ReadSlowly("it is secre" if found == 6 else "it is secret"), {"secret"}) == found
+
+
+def test_each_thread_has_what_its_own_searches_may_spend():
+    """Of two loads, the one that had begun first was the limit of all searches after both."""
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def load():
+        with Comparisons(0):
+            has_begun.set()
+            may_end.wait()
+
+    thread = threading.Thread(target=load)
+    with Comparisons(0):
+        thread.start()
+        has_begun.wait()
+    assert closest("nmae", ["name"]) == "name"
+    may_end.set()
+    thread.join()
+    assert closest("nmae", ["name"]) == "name"
