@@ -26,10 +26,10 @@ REMOVED_VARIABLES |= {
 
 
 def _refuse_groups(call):
-    """A call for signals, refused to the tests for what is no process or group of theirs alone.
+    """A call for signals, refused to the tests for all processes (-1), or the tests' own group (0).
 
-    0 is the group of the tests, of `make` and of the shell, and -1 all processes: numbers that are easily
-    made by mistake, and leave no one who could report it.
+    `make` and its shell are in that group too. Such a number is easily made by mistake, and no one is left
+    to report it.
     """
     tests = os.getpid()
 
