@@ -4,26 +4,35 @@
 with lowered, so that the copy takes the fallback as on a version that is not tested. Then it runs a job
 of one no-op task, and one of 1,000 with `-q -j 2`, in turn with the package as it is and with each copy. It
 prints the CPU time of all processes (user and system) with the trick as a multiple of that without it:
-medians of the rounds' ratios, since what slows a round down slows both of its sides. `--wall` takes the
-time on the clock in place of CPU time; it wants an idle machine. With `--words "-q -j2"` click reads the
-command line, which it does not for most runs.
+medians of the rounds' ratios, since what slows a round down slows both of its sides. `--of wall` takes the
+time on the clock in place of CPU time; it wants an idle machine. `--of faults` takes the page faults, which
+are nearly the same each time, whatever else runs: three rounds are enough. With `--words "-q -j2"` click
+reads the command line, which it does not for most runs.
 """
 
 import argparse
 import compileall
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "mprun"
 COMMAND = "from mprun.__main__ import main; main()"
 ROWS = {"one task": 1, "1,000 tasks": 1_000}
+# What is measured of a run, of its time on the clock and what its processes used.
+MEASURES: dict[str, Callable[[float, resource.struct_rusage], float]] = {
+    "cpu": lambda taken, usage: usage.ru_utime + usage.ru_stime,
+    "wall": lambda taken, usage: taken,
+    "faults": lambda taken, usage: usage.ru_minflt / 1_000,
+}
 
 PYTHON = ("TRIED_PYTHON = (3, 15)", "TRIED_PYTHON = (0,)")
 # By name, the module with the bound, the bound, and one that every version is beyond.
@@ -52,8 +61,8 @@ def copy_package(directory: Path, module: str, line: str, replacement: str) -> N
     path.write_text(text.replace(line, replacement))
 
 
-def seconds(package: Path, tasks: int, place: Path, words: str, wall: bool) -> float:
-    """The CPU time of a run of so many no-op tasks, or its time on the clock."""
+def measure(package: Path, tasks: int, place: Path, words: str, of: str) -> float:
+    """What a run of so many no-op tasks takes: seconds, or thousands of page faults."""
     job = place / f"{tasks}.yaml"
     job.write_text("tasks:\n" + "  - target: noop:noop\n" * tasks)
     command = [sys.executable, "-c", COMMAND, job.name, *words.split()]
@@ -66,7 +75,7 @@ def seconds(package: Path, tasks: int, place: Path, words: str, wall: bool) -> f
     if status:
         raise SystemExit(f"a run with {package} ended with status {status}")
     shutil.rmtree(place / ".mprun")
-    return taken if wall else usage.ru_utime + usage.ru_stime
+    return MEASURES[of](taken, usage)
 
 
 def main() -> None:
@@ -75,7 +84,7 @@ def main() -> None:
     parser.add_argument("--only", help="tricks whose name contains this")
     parser.add_argument("--rounds", type=int, nargs=2, default=[100, 20], metavar=("ONE", "MANY"))
     parser.add_argument("--words", default="-q -j 2")
-    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--of", choices=MEASURES, default="cpu")
     options = parser.parse_args()
     tricks = {name: trick for name, trick in TRICKS.items() if (options.only or "") in name}
     with tempfile.TemporaryDirectory() as directory:
@@ -93,9 +102,7 @@ def main() -> None:
         for (row, tasks), rounds in zip(ROWS.items(), options.rounds, strict=True):
             for _ in range(rounds):
                 for name in random.sample(list(packages), len(packages)):
-                    found[name][row].append(
-                        seconds(packages[name], tasks, place, options.words, options.wall)
-                    )
+                    found[name][row].append(measure(packages[name], tasks, place, options.words, options.of))
         for name in tricks:
             ratios = {
                 row: statistics.median(
@@ -106,7 +113,8 @@ def main() -> None:
             }
             print(f"{name:<40}" + "".join(f"{ratio:>14.3f}" for ratio in ratios.values()), flush=True)
         as_it_is = {row: statistics.median(found[""][row]) * 1000 for row in ROWS if found[""][row]}
-        print(f"{'as it is, ms':<40}" + "".join(f"{each:>14.1f}" for each in as_it_is.values()))
+        unit = "page faults" if options.of == "faults" else "ms"
+        print(f"{'as it is, ' + unit:<40}" + "".join(f"{each:>14.1f}" for each in as_it_is.values()))
 
 
 if __name__ == "__main__":
