@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 
 # At the same time. A test that measures time holds beside three others that keep a core busy each.
 LANES = 4
@@ -36,6 +37,10 @@ POLL_INTERVAL = 0.2
 # What pytest prints: a character for each test, and how much has run.
 DOTS = re.compile(r"^[.sFEx]+ +\[ *(\d+%)\]$", re.MULTILINE)
 SUMMARY = re.compile(r"^(?:\d+ .*\bpassed\b.* in .*s.*|SKIPPED .*)$", re.MULTILINE)
+
+# What ends this program also ends the lanes, which are not in its group: a terminal that is closed reaches
+# this program alone. (Ctrl-C raises KeyboardInterrupt.)
+ENDING = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 PASSED = "all passed"
 DEFAULT = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -245,9 +250,19 @@ def make_shared(groups: list[str]) -> None:
             subprocess.run([command], stdin=subprocess.DEVNULL)
 
 
+def end(number: int, _frame: FrameType | None) -> None:
+    """Exit in order because of a signal."""
+    # Two may be sent at once: by timeout(1) and make, by a shell and the kernel.
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main(arguments: list[str]) -> None:
-    # So that a signal to this program alone also ends the lanes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in ENDING:
+        # nohup(1) has SIGHUP ignored on purpose.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
     if arguments[:1] == ["suite"]:
         suite(*arguments[1:])
     elif arguments[:1] == ["shared"]:

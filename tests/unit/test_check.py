@@ -246,7 +246,7 @@ def test_without_the_shared_environment_only_the_others_run(tree):
     assert (tree / "started").read_text().splitlines()[4:] == [".venv-7.7 -m pytest -qrs -m not once"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_the_lanes(tree, number):
     (tree / "do.venv").write_text("sleep 600 & echo $PPID $! >>pids; wait\n")
     process = start(tree, "tests", DEFAULT)
