@@ -73,6 +73,8 @@ def child():
 def subreaper(monkeypatch):
     """That of a command line, in a process that stays what it is."""
     monkeypatch.setattr(procfs, "children", list)
+    # A busy machine may take longer between two looks.
+    monkeypatch.setattr(orphan_kills, "CHILDREN_SECONDS", 600)
     monkeypatch.setattr(prctl, "set_child_subreaper", lambda _: None)
     return Subreaper(0)
 
