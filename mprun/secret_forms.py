@@ -21,7 +21,7 @@ _QUOTES = {"'": ("\\'", "'\"'\"'", "'\\''", "&#39;", "&#x27;"), '"': ('\\"', "&q
 # The secrets by this number of first characters, after which secrets and how many that is the index of. Never
 # changed, only replaced: the runs of a program may look for secrets in several threads.
 _BEGINNING = 4
-_last_index: tuple[int, int, dict[str, list[str]]] = (0, 0, {})
+_last_index: tuple[Collection[str], int, dict[str, list[str]]] = ((), 0, {})
 
 
 def forms(secret: str, visible: Callable[[str], str]) -> set[str]:
@@ -97,10 +97,11 @@ def end_before_unfinished(text: str, secrets: Collection[str]) -> int:
 def _index(secrets: Collection[str]) -> dict[str, list[str]]:
     global _last_index
     which, count, index = _last_index
-    if (which, count) != (id(secrets), len(secrets)):
+    if which is not secrets or count != len(secrets):
         # As they are now: another thread may add some.
         known, index = [*secrets], {}
         for secret in known:
             index.setdefault(secret[:_BEGINNING], []).append(secret)
-        _last_index = id(secrets), len(known), index
+        # With the secrets themselves: others may get the identity of those that are gone.
+        _last_index = secrets, len(known), index
     return index

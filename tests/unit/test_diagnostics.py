@@ -342,6 +342,16 @@ def test_a_secret_is_found_while_another_thread_looks_for_others(look, found):
     assert look(ReadSlowly("it is secre" if found == 6 else "it is secret"), {"secret"}) == found
 
 
+def test_a_secret_is_found_after_others_that_are_gone():
+    """Python gives new objects the places of old ones in memory."""
+
+    def is_found(number):
+        secrets = [f"secret{number}"]
+        return secret_forms.possible_in(secrets[0], secrets) == secrets
+
+    assert all(is_found(number) for number in range(100))
+
+
 def test_each_thread_has_what_its_own_searches_may_spend():
     """Of two loads, the one that had begun first was the limit of all searches after both."""
     has_begun, may_end = threading.Event(), threading.Event()
