@@ -176,7 +176,7 @@ class LocalExecutor:
     def _note(self, kind: str, *facts: Any) -> bool:
         """Whether a message is needed here alone: the launcher's keeper, peak memory, cgroup, or modules."""
         if kind == "keeper_started":
-            (self._subreaper.keeper,) = facts
+            self._subreaper.keeper = facts
         elif kind == "launcher_peak":
             (self._peak,) = facts
         elif kind == "cgroup_entered":

@@ -41,7 +41,7 @@ def kill_orphans(of: Subreaper, attempts: Collection[int]) -> list[int]:
 
     def find() -> dict[int, Stat]:
         everyone = procfs.processes()
-        return {pid: everyone[pid] for pid in _of_the_run(of, everyone) - {of.keeper}}
+        return {pid: everyone[pid] for pid in _of_the_run(of, everyone) - {of.keeper[0]}}
 
     def kill(found: dict[int, Stat]) -> None:
         tracker_may_finish = time.monotonic() - begun < TRACKER_SECONDS
@@ -53,8 +53,8 @@ def kill_orphans(of: Subreaper, attempts: Collection[int]) -> list[int]:
                 of.killed[pid] = stat.start_ticks
 
     left = kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
-    if of.keeper:
-        _await_keeper(of.keeper)
+    if of.keeper[0]:
+        _await_keeper(*of.keeper)
     return sorted(pid for pid, stat in left.items() if stat.is_alive)
 
 
@@ -76,7 +76,7 @@ def kill_children(of: Subreaper) -> None:
     helpers: set[int] = set()
 
     def find() -> dict[int, Stat]:
-        found = {*procfs.children()} - of.ignored - helpers - {of.keeper}
+        found = {*procfs.children()} - of.ignored - helpers - {of.keeper[0]}
         helpers.update(filter(procfs.is_resource_tracker, found))
         stats = {pid: stat for pid in found - helpers if (stat := procfs.read_stat(pid)) is not None}
         return {pid: stat for pid, stat in stats.items() if stat.ppid == os.getpid()}
@@ -91,11 +91,11 @@ def kill_children(of: Subreaper) -> None:
     kill_loop.kill_until_none_left(find, kill, timeout=CHILDREN_SECONDS, interval=KILL_INTERVAL)
 
 
-def _await_keeper(keeper: int) -> None:
+def _await_keeper(keeper: int, start_ticks: int | None) -> None:
     """Wait until the output of commands is in their logs, and reap the process that does it."""
     stat = procfs.read_stat(keeper)
     # A launcher that has ended in order has reaped it, and its pid may be another process's.
-    if stat is not None and stat.ppid == os.getpid():
+    if stat is not None and stat.start_ticks == start_ticks:
         pidfd_signals.await_end(keeper, stat.start_ticks, KEEPER_SECONDS)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(keeper, 0)

@@ -18,7 +18,8 @@ class Subreaper:
     Without a `run_id` all children of this process belong to the run, except those that exist
     now: that is the command line. With a `run_id` this process is someone else's program, and only
     processes that provably belong to the run are killed; it is a subreaper until `close`. `keeper`
-    is the pid of the process that saves the output of commands, 0 if there is none. `cgroup` is the directory
+    has the pid of the process that saves the output of commands, 0 if there is none, and when it began,
+    in clock ticks since boot; None is unknown. `cgroup` is the directory
     of the run's cgroup, "" if it has none, and `cgroup_folder` that directory held open. `identity` is that
     of the directory of the run, by which its processes are tagged, "" if it is unknown. `sessions` are those
     of the run's processes, and `ignored` the children that are not of the run. `killed` has the start times
@@ -27,7 +28,7 @@ class Subreaper:
 
     def __init__(self, launcher: int, run_id: str | None = None) -> None:
         self.run_id = run_id
-        self.keeper = 0
+        self.keeper: tuple[int, int | None] = (0, None)
         self.cgroup = ""
         self.cgroup_folder = -1
         self.identity = ""

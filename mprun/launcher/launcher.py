@@ -361,7 +361,8 @@ class Launcher:
             self._outputs = OutputPipes(self._epoll, self._leaders_of, self._report_peak)
             self._output_pids = self._outputs.pids
             # If this process is killed, the engine must not kill the keeper with the other children.
-            self._engine.send(("keeper_started", self._outputs.keeper.pid))
+            keeper = self._outputs.keeper.pid
+            self._engine.send(("keeper_started", keeper, procfs.start_ticks(keeper)))
             self._engine.flush()
         return self._outputs
 
