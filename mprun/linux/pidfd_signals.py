@@ -142,14 +142,14 @@ def await_end(pid: int, start_ticks: int, seconds: float) -> None:
     try:
         stat = procfs.read_stat(pid)
         is_ours = stat is not None and stat.start_ticks == start_ticks
-        if is_ours and not _has_ended(pidfd, seconds):
+        if is_ours and not has_ended(pidfd, seconds):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(pid, pidfd, signal.SIGKILL)
     finally:
         close_pidfd(pidfd)
 
 
-def _has_ended(pidfd: int, seconds: float) -> bool:
+def has_ended(pidfd: int, seconds: float) -> bool:
     """Wait until a process has ended, for some seconds at most; whether it has."""
     if pidfd in stand_ins:
         from mprun.linux import pidfd_stand_ins

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -767,10 +769,26 @@ def test_an_attempt_is_told_what_of_it_may_be_left(executor):
     assert not executor._started
 
 
+def test_a_bridge_keeps_nothing_open_that_mprun_has_inherited():
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)
+    bridge = BridgeProcess()
+    try:
+        os.close(theirs)
+        # As of a pipe to another program, which waits for its end.
+        assert select.select([ours], [], [], 60.0)[0]
+        assert os.read(ours, 1) == b""
+        assert alive(bridge._pid)
+    finally:
+        os.close(ours)
+        bridge.close()
+    assert bridge.how().startswith("exit ")
+    assert not alive(bridge._pid)
+
+
 def test_a_bridge_that_has_ended_before_it_is_asked_is_an_error_with_its_status():
     options = {"scheduler_file": None, "begun": BridgeProcess(), "host_timeout": 30.0, "say": print}
-    options["begun"]._process.kill()
-    options["begun"]._process.wait()
+    os.kill(options["begun"]._pid, signal.SIGKILL)
     executor = DaskExecutor(options)
     with pytest.raises(LauncherError, match=r"has ended \(exit -9\)"):
         executor.wait()
