@@ -85,7 +85,7 @@ def _values(options: Iterable[Option], words: list[str]) -> tuple[dict[str, Any]
             others.append(word)
             continue
         found = by_word.get(word)
-        if found is None or found.make_type is not None or "callback" in found.attributes:
+        if found is None or "callback" in found.attributes:
             return None
         value: Any = True
         if found.attributes.get("count"):

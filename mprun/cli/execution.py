@@ -10,7 +10,7 @@ from mprun.cli.job import plan_job_file, recorded_options
 from mprun.cli.messages import note, say, warn
 from mprun.diagnostics import visible
 from mprun.engine.signals import signal_name
-from mprun.executors.base import CLUSTER_OPTIONS
+from mprun.executors.base import CLUSTER_OPTIONS, EXECUTORS
 from mprun.outcomes import EXIT_INTERNAL, Outcome
 from mprun.record.state_dir import RunDirectory
 from mprun.reporters.console import Console
@@ -42,7 +42,7 @@ def run_job_file(
 
     The rest are the arguments of the command `run`.
     """
-    keep_stdout_for_programs(running, as_json=as_json)
+    prepare(running, as_json=as_json)
     plan = plan_job_file(job, planning, tasks, state_dir=running["state_dir"])
     if plan.division is not None and not running["quiet"]:
         from mprun.cli.partition import print_shard
@@ -61,18 +61,18 @@ def run_job_file(
     return code
 
 
-def keep_stdout_for_programs(running: dict[str, Any], *, as_json: bool) -> None:
-    """Change the options of a run so that stdout has only what a program is to read, if anything is.
+def prepare(running: dict[str, Any], *, as_json: bool) -> None:
+    """Do what the options of a run ask for before there is a plan. Raises UsageError."""
+    if EXECUTORS.get(running["executor"]):
+        # Few runs leave this machine.
+        from mprun.cli import hosts
 
-    Raises UsageError if that is more than one thing.
-    """
+        hosts.begin(running["executor"])
     if as_json or "-" in running.values():
         # Most runs have nothing for a program.
-        from mprun.cli.run_files import is_stdout_for_program
+        from mprun.cli.run_files import keep_stdout_for_programs
 
-        display.is_stdout_for_program = is_stdout_for_program(running, as_json=as_json)
-        if display.is_stdout_for_program and running["events"] != "-":
-            running["output"] = "none"
+        keep_stdout_for_programs(running, as_json=as_json)
 
 
 def execute(
@@ -91,7 +91,7 @@ def execute(
     output, events = running["output"], running["events"]
     files = _run_files(running)
     executor: Executor | None = None
-    if running["executor"] != "local" or any(running[option] is not None for option in CLUSTER_OPTIONS):
+    if running["executor"] != "local" or {*map(running.get, CLUSTER_OPTIONS)} != {None}:
         # Few runs leave this machine.
         from mprun.cli import hosts
 

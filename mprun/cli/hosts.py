@@ -5,33 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mprun.cli.messages import note
-from mprun.cli.option import click_context
 from mprun.diagnostics import quote
 from mprun.errors import JobFileError, LauncherError, MprunError, UsageError
 from mprun.executors import by_name
 from mprun.executors.base import CLUSTER_OPTIONS
-from mprun.jobfile import host_needs, locate
+from mprun.jobfile import host_needs
 from mprun.scheduling.slots import with_slots
 
 if TYPE_CHECKING:
-    import click
-
     from mprun.diagnostics import Diagnostic
     from mprun.executors.by_name import NamedExecutor
-    from mprun.scheduling.plan import Plan
+    from mprun.scheduling.plan import Plan, PlannedTask
 
-# The key of what `begin` has started among the values of the command.
-_BEGUN = "mprun.begun"
+# What `begin` has started.
+_begun: Any = None
 # No one would read more.
 _MAX_DIAGNOSTICS = 100
 
 
-def begin(context: click.Context, name: str) -> None:
-    """Have an executor start what takes long; it is ended with the command, unless a run has used it."""
-    start = getattr(by_name.load(name), "begin", None)
-    if start is not None and (begun := start()) is not None:
-        context.meta[_BEGUN] = begun
-        context.call_on_close(begun.end_unused)
+def begin(name: str) -> None:
+    """Have an executor of mprun's start what takes long, before the job is read."""
+    global _begun
+    executor: Any = by_name.load(name)
+    _begun = executor.begin()
+
+
+def end_unused() -> None:
+    """End what was begun, unless a run has used it."""
+    if _begun is not None:
+        _begun.end_unused()
 
 
 def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tuple[Plan, NamedExecutor]:
@@ -55,8 +57,7 @@ def connect(plan: Plan, max_parallel: int | None, running: dict[str, Any]) -> tu
         raise JobFileError(diagnostics)
     limit = max_parallel or plan.job.max_parallel
     options = {option: running[option] for option in (*CLUSTER_OPTIONS, "host_timeout")}
-    context = click_context()
-    options |= {"max_parallel": limit, "begun": context.meta.get(_BEGUN) if context else None}
+    options |= {"max_parallel": limit, "begun": _begun}
     options["say"] = (lambda text: None) if running["quiet"] else note
     try:
         executor = made_by(options)
@@ -84,26 +85,33 @@ def _unsupported(plan: Plan, lacks: frozenset[str], executor: str) -> list[Diagn
     found: dict[int, Diagnostic] = {}
     for planned in plan.tasks if lacks else ():
         task = planned.task
-        diagnostic = None
-        if task.ready is not None and f"ready.{task.ready.kind}" in lacks:
-            kind = task.ready.kind
-            message = f"a `ready` probe by `{kind}` is not available with `--executor {executor}`"
-            help = f"use `command` or `log`; task {quote(planned.name)} runs on another host than mprun"
-            diagnostic = locate.task_diagnostic(task, ("ready", kind), message, help, key=True)
-        elif task.artifacts and "artifacts" in lacks:
-            message = f"`artifacts` is not available with `--executor {executor}`"
-            help = "return what is to be kept, or write it to a directory that all hosts share"
-            diagnostic = locate.task_diagnostic(task, ("artifacts",), message, help, key=True)
-        elif task.is_compared and "inputs" in lacks:
-            key = "outputs" if task.inputs is None else "inputs"
-            message = f"`{key}` is not available with `--executor {executor}`"
-            help = "remove it: the task always runs there"
-            diagnostic = locate.task_diagnostic(task, (key,), message, help, key=True)
-        elif task.host and "host" in lacks:
-            message = f"`host` is not available with `--executor {executor}`"
-            diagnostic = locate.task_diagnostic(task, ("host",), message, "use `--executor dask`", key=True)
-        if diagnostic is not None:
-            found.setdefault(id(task), diagnostic)
-            if len(found) >= _MAX_DIAGNOSTICS:
-                break
+        if id(task) in found or not (refused := _refused(planned, lacks, executor)):
+            continue
+        # Most jobs ask for nothing that an executor lacks.
+        from mprun.jobfile.locate import task_diagnostic
+
+        where, message, help = refused
+        found[id(task)] = task_diagnostic(task, where, message, help, key=True)
+        if len(found) >= _MAX_DIAGNOSTICS:
+            break
     return list(found.values())
+
+
+def _refused(
+    planned: PlannedTask, lacks: frozenset[str], executor: str
+) -> tuple[tuple[str, ...], str, str] | None:
+    """What a task has that the executor lacks: where in it, a message, and what to do; None if nothing."""
+    task, no = planned.task, f"is not available with `--executor {executor}`"
+    if task.ready is not None and f"ready.{task.ready.kind}" in lacks:
+        kind = task.ready.kind
+        help = f"use `command` or `log`; task {quote(planned.name)} runs on another host than mprun"
+        return ("ready", kind), f"a `ready` probe by `{kind}` {no}", help
+    if task.artifacts and "artifacts" in lacks:
+        help = "return what is to be kept, or write it to a directory that all hosts share"
+        return ("artifacts",), f"`artifacts` {no}", help
+    if task.is_compared and "inputs" in lacks:
+        key = "outputs" if task.inputs is None else "inputs"
+        return (key,), f"`{key}` {no}", "remove it: the task always runs there"
+    if task.host and "host" in lacks:
+        return ("host",), f"`host` {no}", "use `--executor dask`"
+    return None

@@ -37,7 +37,7 @@ def main(launcher: tuple[int, int] | None = None, *, import_click: Callable[[], 
         expect_json_errors()
         code = explain_os_error(error)
     finally:
-        _remove_unpacked()
+        _clean_up()
         if launcher is not None:
             with contextlib.suppress(ChildProcessError):
                 # A run reaps it.
@@ -54,11 +54,11 @@ def main(launcher: tuple[int, int] | None = None, *, import_click: Callable[[], 
     return code
 
 
-def _remove_unpacked() -> None:
-    # Only a command that reads a packed run has it.
-    packed_run = sys.modules.get("mprun.record.packed_run")
-    if packed_run is not None:
-        packed_run.remove_unpacked()
+def _clean_up() -> None:
+    # Only a command that reads a packed run, and a run that leaves this machine, has something.
+    for name, function in (("record.packed_run", "remove_unpacked"), ("cli.hosts", "end_unused")):
+        if module := sys.modules.get(f"mprun.{name}"):
+            getattr(module, function)()
 
 
 def _finish_display() -> None:

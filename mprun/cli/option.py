@@ -19,8 +19,8 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 class Option:
     """The names and attributes of `click.option`; as a decorator, it gives a click command the option.
 
-    In place of `type`, `choices` are the values that it may have, `least` is the smallest integer, and
-    `make_type` returns another type of click.
+    In place of `type`, `choices` are the values that it may have, and `least` is the smallest integer.
+    `make_type` makes of the choices a type of click that takes others, too.
     """
 
     __slots__ = ("attributes", "choices", "least", "make_type", "name", "names")
@@ -30,7 +30,7 @@ class Option:
         *names: str,
         choices: Sequence[str] = (),
         least: int | None = None,
-        make_type: Callable[[], click.ParamType[Any]] | None = None,
+        make_type: Callable[[Sequence[str]], click.ParamType[Any]] | None = None,
         **attributes: Any,
     ) -> None:
         self.names = names
@@ -47,11 +47,9 @@ class Option:
 
         attributes = self.attributes
         if self.choices:
-            attributes = {**attributes, "type": click.Choice(self.choices)}
+            attributes = {**attributes, "type": (self.make_type or click.Choice)(self.choices)}
         elif self.least is not None:
             attributes = {**attributes, "type": click.IntRange(min=self.least)}
-        elif self.make_type is not None:
-            attributes = {**attributes, "type": self.make_type()}
         return click.option(*self.names, **attributes)(command)
 
     def default(self) -> Any:

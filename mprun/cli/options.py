@@ -12,7 +12,7 @@ from mprun.jobfile import units
 from mprun.record.state_dir import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import click
     from click.shell_completion import CompletionItem
@@ -49,11 +49,11 @@ def complete_job(context: click.Context, parameter: click.Parameter, incomplete:
     return complete(context, parameter, incomplete)
 
 
-def _executor_name() -> click.ParamType[str]:
+def _executor_name(names: Sequence[str]) -> click.ParamType[str]:
     # Most runs are read without click.
     from mprun.cli.executor_name import ExecutorName
 
-    return ExecutorName(tuple(EXECUTORS))
+    return ExecutorName(names)
 
 
 def json_option(help: str) -> Option:
@@ -256,6 +256,7 @@ def running() -> tuple[Option, ...]:
         ),
         Option(
             "--executor",
+            choices=tuple(EXECUTORS),
             make_type=_executor_name,
             default=next(iter(EXECUTORS)),
             show_default=True,

@@ -11,7 +11,7 @@ import click
 
 from mprun import api
 from mprun.cli.completion import complete_run, complete_task
-from mprun.cli.execution import execute, keep_stdout_for_programs
+from mprun.cli.execution import execute, prepare
 from mprun.cli.messages import explain, note, warn
 from mprun.cli.options import json_option, running_options
 from mprun.cli.recorded_plan import read_recorded_job
@@ -88,7 +88,7 @@ def resume(
     RUN may be a file of `mprun pack`, too, which becomes a run of the state directory. Its job
     file is looked for in this directory, by the path that it had from the one in which it ran.
     """
-    keep_stdout_for_programs(running, as_json=as_json)
+    prepare(running, as_json=as_json)
     state_dir, quiet = running["state_dir"], running["quiet"]
     directory, state = _find_run(state_dir, run, bool(rerun), quiet=quiet)
     if reader.is_active(directory, state):

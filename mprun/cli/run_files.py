@@ -51,6 +51,16 @@ FORMATS: dict[str, Callable[[], Format]] = {
 }
 
 
+def keep_stdout_for_programs(options: dict[str, Any], *, as_json: bool) -> None:
+    """Change the options of a run so that stdout has only what a program is to read, if anything is.
+
+    Raises UsageError if that is more than one thing.
+    """
+    display.is_stdout_for_program = is_stdout_for_program(options, as_json=as_json)
+    if display.is_stdout_for_program and options["events"] != "-":
+        options["output"] = "none"
+
+
 def is_stdout_for_program(options: dict[str, Any], *, as_json: bool) -> bool:
     """Whether stdout has only what a program is to read. Raises UsageError if that is more than one thing."""
     asked = ["`--json`"] if as_json else []

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from support.runs import ROOT, mprun, write
+from support.runs import ROOT, environment, mprun, write
 
 from mprun.cli import hosts
 from mprun.errors import UsageError
@@ -79,6 +81,31 @@ def test_a_job_that_is_refused_leaves_no_process_that_imports_dask(job, options,
         with suppress(psutil.Error):
             left += [process] if process.environ().get("MARK") == str(tmp_path) else []
     assert not left
+
+
+# Runs the command as its script does; at its end, the engine names what it has imported of these.
+SPY = """
+import os, sys
+from mprun.__main__ import main
+engine, leave = os.getpid(), os._exit
+
+def tell_and_leave(code):
+    if os.getpid() == engine:
+        print("mprun.executors.dask.bridge_process" in sys.modules, end=" ")
+        print({"click", "locale", "selectors", "socket", "subprocess"} & {*sys.modules}, flush=True)
+    leave(code)
+
+os._exit = tell_and_leave
+main()
+"""
+
+
+def test_a_run_on_hosts_imports_no_more_than_it_needs_to_start_the_bridge(tmp_path):
+    pytest.importorskip("distributed")
+    write(tmp_path, job="tasks: [{command: [echo], unknown: 1}]")
+    command = [sys.executable, "-c", SPY, "job.yaml", "--executor", "dask"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "True set()\n", done.stderr
 
 
 def test_what_an_executor_lacks_is_refused_at_its_place(tmp_path):

@@ -75,6 +75,7 @@ def no_variables(monkeypatch):
         "-v job.yaml -v -j 3 --output none",
         "-p a=1 --param b=2 job.yaml -k x -t y --name z",
         "--quiet job.yaml -q --dry-run --ci none --start-method spawn",
+        "job.yaml --executor local --executor dask --scheduler tcp://a:1 --tls-ca b",
         "job.yaml --state-dir a --state-dir b --max-parallel 1 --max-parallel 02",
     ],
 )
@@ -86,7 +87,17 @@ def test_a_plain_line_is_read_as_click_does(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["-j4 job.yaml", "--output=none job.yaml", "-qx job.yaml", "job.yaml -- -q", "--json job.yaml", "-q"],
+    [
+        *(
+            "-j4 job.yaml",
+            "--output=none job.yaml",
+            "-qx job.yaml",
+            "job.yaml -- -q",
+            "--json job.yaml",
+            "-q",
+        ),
+        *("job.yaml --executor a:B", "job.yaml --executor other"),
+    ],
 )
 def test_other_forms_are_left_to_click(line):
     assert read_plain(line.split()) is None
