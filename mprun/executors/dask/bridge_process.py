@@ -16,13 +16,10 @@ from mprun.linux.pidfd_signals import close_pidfd, has_ended, open_pidfd, send
 
 # How long it may take to end what runs on the hosts, in seconds; then it is killed.
 CLOSE_SECONDS = 40.0
-# The descriptor of its end of the socket; it closes the others, which mprun may have inherited.
+# The descriptor of its end of the socket.
 _SOCKET = 3
 # It makes many objects, and none of them is garbage.
-_PROGRAM = (
-    f"import gc, os; gc.disable(); os.closerange({_SOCKET + 1}, os.sysconf('SC_OPEN_MAX')); "
-    f"from mprun.executors.dask.bridge_main import serve; serve({_SOCKET})"
-)
+_PROGRAM = f"import gc; gc.disable(); from mprun.executors.dask.bridge_main import serve; serve({_SOCKET})"
 
 
 class BridgeProcess:
@@ -37,6 +34,7 @@ class BridgeProcess:
             [sys.executable, "-P", "-c", _PROGRAM],
             os.environ,
             file_actions=[
+                *((os.POSIX_SPAWN_CLOSE, number) for number in _inherited()),
                 *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(_SOCKET)),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
             ],
@@ -83,3 +81,14 @@ class BridgeProcess:
         """How it has ended, in words."""
         self._has_ended(1.0)
         return f"exit {self._exit_code}"
+
+
+def _inherited() -> list[int]:
+    """What mprun was started with, besides the first three descriptors, and its children would get."""
+    found = []
+    for number in map(int, os.listdir("/dev/fd")):
+        # The one that has listed them is closed by now.
+        with contextlib.suppress(OSError):
+            if number > 2 and os.get_inheritable(number):
+                found.append(number)
+    return found
