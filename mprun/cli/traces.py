@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mprun.cli.output_file import Format
 from mprun.outcomes import Outcome
 from mprun.record import reader
+from mprun.record.found import END_TIME, ENDED, EXIT_PID, JOIN, LATER, OTHER, START
 from mprun.record.large_record import LargeRecord
-from mprun.record.line_scanner import END_TIME, ENDED, EXIT_PID, JOIN, LATER, OTHER, START
 from mprun.record.task_lines import event_of_line, lines_of_end
 from mprun.reporters import chrome_trace, otlp
 from mprun.reporters.timeline import Timeline
@@ -17,8 +17,8 @@ from mprun.reporters.timeline import Timeline
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mprun.record.found import Found
     from mprun.record.state_dir import RunDirectory
-    from mprun.record.task_state import Found
     from mprun.scheduling.plan import Plan
 
 
@@ -43,11 +43,12 @@ class _LargeRecord(LargeRecord):
         """Take the lines of a block, by what was found in it."""
         timeline = self._timeline
         for row in found:
+            kept = row[:JOIN]
             if row[START]:
-                timeline.add_start(row[START:END_TIME])
+                timeline.add_start(kept)
             if row[EXIT_PID]:
-                if not timeline.add_end(row[END_TIME:JOIN]):
-                    for line in lines_of_end(self.run, row[END_TIME:JOIN]):
+                if not timeline.add_end(kept):
+                    for line in lines_of_end(self.run, row):
                         timeline.add(event_of_line(line))
                 if row[JOIN]:
                     timeline.add_join(row[END_TIME], row[ENDED], row[JOIN])

@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mprun.outcomes import Outcome
 from mprun.record import garbage_collector
-from mprun.record.line_scanner import (
-    END_TIME,
-    ENDED,
-    EXIT_PID,
-    JOIN,
-    JOINED_NAME,
-    LATER,
-    OTHER,
-    START,
-    STARTED,
-    line_matcher,
-    success_finder,
-)
+from mprun.record.found import END_TIME, ENDED, EXIT_PID, JOIN, JOINED_NAME, LATER, OTHER, START, STARTED
+from mprun.record.line_scanner import line_matcher, success_finder
 from mprun.record.second_reader import find_in, pieces_of
 from mprun.record.task_lines import add_line, event_of_line, lines_of_end, time_of_line
 from mprun.record.task_state import TaskState
@@ -29,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mprun.record import events
+    from mprun.record.found import Found
     from mprun.record.run_state import RunState
-    from mprun.record.task_state import Found
 
 # How much is read at a time, in bytes.
 _BLOCK_SIZE = 1 << 20
@@ -136,13 +125,15 @@ class LargeRecord:
         last = ""
         for row in found:
             ends = row[EXIT_PID]
+            # Without what is long and not asked for later.
+            kept = row[:JOIN]
             if row[START]:
                 name, last = row[STARTED], row[START]
                 if name in tasks:
                     self._take_line(last)
                 else:
                     self.number += 1
-                    tasks[name] = TaskState(name, row[START:END_TIME])
+                    tasks[name] = TaskState(name, kept)
                     if add is not None and takes(name):
                         state.time = time_of_line(last)
                         add(event_of_line(last))
@@ -154,17 +145,17 @@ class LargeRecord:
                     joins[name] = row[END_TIME]
                 task = tasks.get(name)
                 if task is None or not task.start or task.end:
-                    for line in lines_of_end(self.run, row[END_TIME:JOIN]):
+                    for line in lines_of_end(self.run, row):
                         self._take_line(line)
                     # A join changes nothing of its task.
                     self.number += bool(row[JOIN])
                     continue
                 self.number += 3 if row[JOIN] else 2
-                task.end = row[END_TIME:JOIN]
+                task.end = kept
                 task.outcome = _SUCCEEDED
                 state.time = row[END_TIME]
                 if add is not None and takes(name):
-                    add(event_of_line(lines_of_end(self.run, row[END_TIME:JOIN])[0]))
+                    add(event_of_line(lines_of_end(self.run, row)[0]))
             elif row[LATER]:
                 self.number += 1
                 name, last = row[JOINED_NAME], row[LATER]

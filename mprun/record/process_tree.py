@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.lean_json import decode
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import reader
+from mprun.record.found import CPU, DURATION, MAX_RSS, PID, PPID, THREADS
 from mprun.record.pidfile import PidFile
 from mprun.record.process_snapshot import snapshot, snapshot_attempt
 
@@ -111,12 +112,12 @@ class PlainProcess:
         """The name of the task."""
         return self.task.name
 
-    pid = property(lambda self: decode(self.task.start[2]))
-    ppid = property(lambda self: decode(self.task.start[3]))
-    duration = property(lambda self: decode(self.task.end[3]))
-    cpu = property(lambda self: decode(self.task.end[4]))
-    max_rss = property(lambda self: decode(self.task.end[5]))
-    threads = property(lambda self: decode(self.task.end[6]))
+    pid = property(lambda self: decode(self.task.start[PID]))
+    ppid = property(lambda self: decode(self.task.start[PPID]))
+    duration = property(lambda self: decode(self.task.end[DURATION]))
+    cpu = property(lambda self: decode(self.task.end[CPU]))
+    max_rss = property(lambda self: decode(self.task.end[MAX_RSS]))
+    threads = property(lambda self: decode(self.task.end[THREADS]))
 
     def to_json(self) -> dict[str, Any]:
         """The same as of a Process."""
@@ -160,10 +161,11 @@ class _TreeBuilder:
         self._add_engine(state)
         # By the pid, as it is recorded: the children of a parent.
         found: dict[str, list[AnyProcess]] = {}
+        items, has_hosts = state.items, self._has_hosts
         for task in state.tasks.values():
-            item = state.items.get(task.name)
-            if task.end and not self._has_hosts:
-                ppid = task.start[3]
+            item = items.get(task.name)
+            if task.end and not has_hosts:
+                ppid = task.start[PPID]
                 siblings = found.get(ppid)
                 if siblings is None:
                     siblings = found[ppid] = self._parent(int(ppid)).children

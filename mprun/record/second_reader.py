@@ -16,7 +16,7 @@ from mprun.linux.procfs import count_cores
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from mprun.record.task_state import Found
+    from mprun.record.found import Found
 
     # Where it begins and ends in the file.
     Piece = tuple[int, int]

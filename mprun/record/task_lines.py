@@ -8,7 +8,8 @@ from typing import Any
 from mprun.lean_json import decode
 from mprun.record import task_state
 from mprun.record.event_reader import from_record
-from mprun.record.task_state import APPLIERS, Found, TaskState
+from mprun.record.found import END_TIME, FINISHED, JOIN, START, Found
+from mprun.record.task_state import APPLIERS, TaskState
 
 # The start of the line in which a task gets its outcome, and what is between its name and its outcome.
 _FINISHED = '{"event":"task_finished",'
@@ -36,7 +37,7 @@ _MAX_LINES_LENGTH = 8192
 def has_no_result(task: TaskState) -> bool:
     """Whether it is known, without parsing, that the result of its finished task is None."""
     if task.end:
-        return not task.end[-1]
+        return not task.end[FINISHED]
     last = task.lines[task.lines.rfind("\n", 0, -1) + 1 :]
     # A result may have such a key, too, with a brace after it.
     tail = last[last.rfind(',"result_kind":') :]
@@ -64,15 +65,15 @@ def lines_of(task: TaskState) -> list[str]:
     """The lines that are kept of a task; of one that just succeeds so far without defaults."""
     if not task.start:
         return task.lines.split("\n")[:-1]
-    start = task.start[0]
+    start = task.start[START]
     # `{"event":"task_started","time":"...","run":"...",...`
     run = start.split('"', 12)[11]
     return [start, *(lines_of_end(run, task.end) if task.end else ())]
 
 
-def lines_of_end(run: str, end: Found) -> tuple[str, str]:
+def lines_of_end(run: str, found: Found) -> tuple[str, str]:
     """The lines of the exit and the end of a task that just succeeds, by what `success_finder` found."""
-    time, name, *numbers, facts = end
+    time, name, *numbers, facts = found[END_TIME:JOIN]
     return _EXIT_LINE % (time, run, name, *numbers), _END_LINE % (time, run, name, facts or _PLAIN_END)
 
 

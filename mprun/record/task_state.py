@@ -22,9 +22,7 @@ from mprun.scheduling.retry import RETRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
-# What `line_scanner.py` finds of a start or an end: texts.
-Found = tuple[str, ...]
+    from mprun.record.found import Found
 
 
 class AttemptState:
@@ -61,8 +59,8 @@ class TaskState:
         self._attempts: list[AttemptState] = _NO_ATTEMPTS if start else []
         self._finished: TaskFinished | None = None
         self._packed: bytes | None = None
-        # Instead of all of the above: what a reader has found of the start and the end of a task that has
-        # just succeeded so far, or the lines of a task, each with its line feed (`task_lines.py`).
+        # Instead of all of the above: what a reader has found with the start and with the end of a task that
+        # has just succeeded so far, or the lines of a task, each with its line feed (`task_lines.py`).
         self.start: Found = start
         self.end: Found = ()
         self.lines = ""
@@ -187,8 +185,8 @@ _last_parsed: tuple[TaskState | None, object, TaskState | None] = (None, None, N
 def _parsed(task: TaskState) -> TaskState:
     global _last_parsed
     last, kept, found = _last_parsed
-    now = task.end or task.start or task.lines
-    if last is not task or kept is not now or found is None:
+    now = task.start, task.end, task.lines
+    if last is not task or kept != now or found is None:
         found = parse_lines(task)
         _last_parsed = task, now, found
     return found

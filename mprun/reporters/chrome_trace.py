@@ -13,6 +13,7 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.record.found import DURATION, END_TIME, FINISHED
 from mprun.record.task_lines import target_of_start
 from mprun.reporters.report.report_data import shown
 
@@ -153,8 +154,8 @@ def _slice(timeline: Timeline, attempt: Attempt, track: tuple[int, int]) -> dict
 
 def _plain_slice(attempt: Attempt, task: TaskState, track: tuple[int, int]) -> str:
     """The same of an attempt that just succeeded, as JSON."""
-    line, _, pid, ppid = task.start
-    *_, duration, cpu, max_rss, threads, _ = task.end
+    line, _, pid, ppid = task.start[:END_TIME]
+    duration, cpu, max_rss, threads = task.end[DURATION:FINISHED]
     return (
         f'{{"ph":"X","cat":"task","name":{_json(shown(attempt.task))},"pid":{track[0]},"tid":{track[1]},'
         f'"ts":{attempt.begin},"dur":{attempt.end - attempt.begin},"args":{{"attempt":1,"pid":{pid},'

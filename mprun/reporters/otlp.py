@@ -14,6 +14,7 @@ from mprun.diagnostics import visible
 from mprun.outcomes import Outcome
 from mprun.record.error_details import read_details
 from mprun.record.events import TaskReady, TaskRetrying, TaskStopping
+from mprun.record.found import CPU, END_TIME, FINISHED
 from mprun.record.task_lines import target_of_start, time_of_line
 from mprun.reporters.report.report_data import shown
 from mprun.trace_context import TraceIds, parse_parent
@@ -189,8 +190,8 @@ class _Spans:
 
     def _plain_span(self, attempt: Attempt, task: TaskState) -> str:
         """The same of an attempt that just succeeded, as JSON."""
-        line, _, pid, ppid = task.start
-        *_, cpu, max_rss, threads, _ = task.end
+        line, _, pid, ppid = task.start[:END_TIME]
+        cpu, max_rss, threads = task.end[CPU:FINISHED]
         name = _json(shown(attempt.task))
         run_id = _json(f"{shown(self._run)}/{shown(attempt.task)}/1")
         used = "" if cpu == "null" else _attribute("mprun.cpu", f'{{"doubleValue":{float(cpu)}}}')

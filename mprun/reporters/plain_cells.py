@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.record.found import CPU, DURATION, MAX_RSS, PID, PPID
 from mprun.reporters.format import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ _durations, _sizes = _Durations(), _Sizes()
 def plain_cells(task: TaskState) -> tuple[str, ...]:
     """Of a task with an `end`: pid, parent, duration, CPU time and memory; "-" for what is unknown."""
     start, end = task.start, task.end
-    duration, cpu = end[3], end[4]
+    duration, cpu = end[DURATION], end[CPU]
     # In one expression: two calls more take a tenth of the time of all rows.
     return (
-        start[2],
-        start[3],
+        start[PID],
+        start[PPID],
         ("e" not in duration and _durations[duration[:5]]) or _duration(duration),
         ("e" not in cpu and _durations[cpu[:5]]) or _duration(cpu),
-        _sizes[end[5]],
+        _sizes[end[MAX_RSS]],
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mprun.lean_json import decode, encode_compactly
 from mprun.record.events import HostChanged, TaskJoined, TaskReady, TaskRetrying, TaskStopping
+from mprun.record.found import END_TIME, ENDED, MAX_RSS, START, STARTED
 from mprun.record.run_state import RunState
 from mprun.record.task_details import TaskDetails
 from mprun.record.task_lines import host_of_start, time_of_line
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mprun.record.events import Event, TaskExited, TaskFinished, TaskStarted
-    from mprun.record.task_state import Found
+    from mprun.record.found import Found
 
 
 class Attempt:
@@ -66,7 +67,7 @@ class Attempt:
     def max_rss(self) -> int:
         """The most memory that it had, in bytes; 0 if that is unknown."""
         if self.kept is not None and self.kept.end:
-            return decode(self.kept.end[5]) or 0
+            return decode(self.kept.end[MAX_RSS]) or 0
         return (self.exited.max_rss or 0) if self.exited else 0
 
     def set_events(self, *events: Event | None) -> None:
@@ -149,19 +150,19 @@ class Timeline:
                 self._mark(event, time)
 
     def add_start(self, found: Found) -> None:
-        """Take what was found of the start of a task that just succeeds so far."""
-        line, name, _, _ = found
+        """Take what was found with the start of a task that just succeeds so far."""
+        line, name = found[START], found[STARTED]
         time = self._at(time_of_line(line))
         if time is not None:
             attempt = self._begin(name, intern(host_of_start(line)), 1, time, is_service=False)
             attempt.kept = TaskState(name, found)
 
     def add_end(self, found: Found) -> bool:
-        """Take what was found of its exit and its end; False if it has more to it: add the events."""
-        time = self._at(found[0])
+        """Take what was found with its exit and its end; False if it has more to it: add the events."""
+        time = self._at(found[END_TIME])
         if time is None:
             return True
-        attempts = self.of_task.get(found[1], ())
+        attempts = self.of_task.get(found[ENDED], ())
         if len(attempts) != 1 or attempts[0].kept is None or attempts[0].kept.end:
             return False
         attempt = attempts[0]

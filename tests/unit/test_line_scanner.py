@@ -23,20 +23,9 @@ from mprun.cli.views.process_tree import write_tree
 from mprun.cli.views.run_json import show_json
 from mprun.record import events, large_record, reader, second_reader
 from mprun.record.event_reader import from_record
+from mprun.record.found import END_TIME, ENDED, EXIT_PID, JOIN, JOINED_NAME, LATER, OTHER, START, STARTED
 from mprun.record.line_format import encode, encode_line
-from mprun.record.line_scanner import (
-    END_TIME,
-    ENDED,
-    EXIT_PID,
-    JOIN,
-    JOINED_NAME,
-    LATER,
-    OTHER,
-    START,
-    STARTED,
-    line_matcher,
-    success_finder,
-)
+from mprun.record.line_scanner import line_matcher, success_finder
 from mprun.record.process_tree import build_tree
 from mprun.record.state_dir import RunDirectory
 from mprun.record.task_lines import event_of_line, lines_of_end
@@ -142,7 +131,7 @@ def events_in(row):
         yield event_of_line(row[START])
         assert json.loads(row[START])["task"] == row[STARTED]
     if row[EXIT_PID]:
-        yield from map(event_of_line, lines_of_end(RUN, row[END_TIME:JOIN]))
+        yield from map(event_of_line, lines_of_end(RUN, row))
     if row[JOIN]:
         yield events.TaskJoined(
             **{**STAMP, "time": row[END_TIME]}, task=row[ENDED], **json.loads(f"{{{row[JOIN][1:]}}}")
@@ -317,10 +306,23 @@ def test_durations_of_a_large_record_are_rounded_as_in_a_small_one():
     dice = random.Random(2)
     numbers += [repr(round(dice.uniform(0, 10), dice.randrange(1, 7))) for _ in range(2000)]
     for number in numbers:
-        task = TaskState("a", ("", "a", "1", "2"))
-        task.end = ("", "a", "1", number, number, "4096", "1", "")
+        start = ("", "a", "1", "2")
+        task = TaskState("a", start)
+        task.end = (*start, "", "a", "1", number, number, "4096", "1", "")
         shown = format_duration(None if number == "null" else float(number))
         assert plain_cells(task) == ("1", "2", shown, shown, "4.1kB")
+
+
+def test_a_task_that_was_looked_at_before_its_end_has_its_end_afterwards():
+    """Both may be in the same row."""
+    (row,) = success_finder(RUN)(encode(LIFE).decode())
+    task = TaskState("a", row)
+    assert task.attempts[0].exited is None
+    assert task.finished is None
+    task.end = row
+    exit_line, end_line, _ = encode(LIFE[1:]).decode().splitlines()
+    assert task.attempts[0].exited == event_of_line(exit_line)
+    assert task.finished == event_of_line(end_line)
 
 
 def test_a_task_with_more_lines_than_are_kept_has_all_its_attempts(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mprun.diagnostics import visible
 from mprun.record import garbage_collector, process_tree
+from mprun.record.found import THREADS
 from mprun.record.process_tree import PlainProcess
 from mprun.reporters.format import (
     column_widths,
@@ -61,25 +62,25 @@ def supports_unicode() -> bool:
 def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
     """Write a line for each process, below that of its parent."""
     pen = Pen(supports_unicode())
-    rows, bad = _rows(roots, pen)
+    stems, rows, bad = _rows(roots, pen)
     garbage_collector.keep(rows)
     width = terminal_width(stream)
-    first, *others = _fitting(rows, width)
+    first, *others = _fitting(stems, rows, width)
     # What is in the other columns is never wider than they are, and always ASCII; of one that is left out,
     # nothing is shown.
     rest = "".join([f"  %{taken}s" if taken else "%.0s" for taken in others]) + "  %s\n"
-    patterns = {stem: f"%s%-{first - len(stem)}s{rest}" for stem in {row[0] for row in rows}}
+    patterns = {stem: f"{stem}%-{first - len(stem)}s{rest}" for stem in set(stems)}
 
     def line_of(stem: str, name: str, *cells: str) -> str:
         return f"%s{rest}" % (pad(_in_column(stem, name, first, pen), first), *cells)
 
     for begin in range(0, len(rows), _ROWS_PER_WRITE):
+        end = begin + _ROWS_PER_WRITE
         lines = [
-            # Each piece of a branch takes one column.
-            patterns[row[0]] % row
-            if len(row[0]) + len(row[1]) <= first and row[1].isascii()
-            else line_of(*row)
-            for row in rows[begin : begin + _ROWS_PER_WRITE]
+            patterns[stem] % row
+            if len(stem) + len(row[0]) <= first and row[0].isascii()
+            else line_of(stem, *row)
+            for stem, row in zip(stems[begin:end], rows[begin:end], strict=True)
         ]
         if width is not None:
             lines = [truncate(line[:-1], width, pen.ellipsis) + "\n" for line in lines]
@@ -89,15 +90,16 @@ def write_tree(roots: Sequence[Process], stream: TextIO, colour: bool) -> None:
         stream.write("".join(lines))
 
 
-def _rows(roots: Sequence[Process], pen: Pen) -> tuple[list[tuple[str, ...]], set[int]]:
-    """The head and each process: the branches in front of its name, and its cells; which of them failed."""
-    rows: list[tuple[str, ...]] = [("", *HEAD)]
+def _rows(roots: Sequence[Process], pen: Pen) -> tuple[list[str], list[tuple[str, ...]], set[int]]:
+    """The head and each process: the branches in front of its name; its cells; which of them failed."""
+    stems, rows = [""], list[tuple[str, ...]]([HEAD])
     bad: set[int] = set()
     for process, stem in _lines(roots, pen):
+        stems.append(stem)
         if type(process) is not PlainProcess:
             if _is_bad(process):
                 bad.add(len(rows))
-            rows.append((stem, *_row(process, pen)))
+            rows.append(_row(process, pen))
             continue
         # Here, and not in `_row`: a call for each of 100,000 takes a tenth of the time.
         name = process.task.name
@@ -105,10 +107,10 @@ def _rows(roots: Sequence[Process], pen: Pen) -> tuple[list[tuple[str, ...]], se
         if not is_plain or len(name) > _MAX_NAME_WIDTH:
             name = _shorten(_name(process), _MAX_NAME_WIDTH, pen)
         pid, _, duration, cpu, memory = plain_cells(process.task)
-        threads = process.task.end[6]
+        threads = process.task.end[THREADS]
         threads = "-" if threads == "null" else threads
-        rows.append((stem, name, pid, memory, cpu, threads, duration, process.status))
-    return rows, bad
+        rows.append((name, pid, memory, cpu, threads, duration, process.status))
+    return stems, rows, bad
 
 
 def _lines(roots: Sequence[AnyProcess], pen: Pen) -> Iterator[tuple[AnyProcess, str]]:
@@ -173,10 +175,16 @@ def _is_bad(process: AnyProcess) -> bool:
     return bool(process.exit_code) and process.role == process_tree.TASK and not process.daemon
 
 
-def _fitting(rows: Sequence[tuple[str, ...]], width: int | None) -> list[int]:
+def _fitting(stems: Sequence[str], rows: Sequence[tuple[str, ...]], width: int | None) -> list[int]:
     """How wide each column before the status is; 0 for those for which the terminal has no room."""
-    _, _, *needed, status = column_widths(rows)
-    first = max([len(row[0]) + display_width(row[1]) for row in rows])
+    _, *needed, status = column_widths(rows)
+    # Each piece of a branch takes one column.
+    first = max(
+        [
+            len(stem) + (len(row[0]) if row[0].isascii() else display_width(row[0]))
+            for stem, row in zip(stems, rows, strict=True)
+        ]
+    )
     if width is None:
         return [first, *needed]
     widths = [min(first, max(width // 2, _MIN_NAME_WIDTH)), *needed]

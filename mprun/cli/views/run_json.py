@@ -14,6 +14,7 @@ from mprun.record.artifacts import artifacts_by_task
 from mprun.record.copies import repeat_summary
 from mprun.record.error_details import read_details
 from mprun.record.events import TaskExited, TaskFinished, TaskStarted
+from mprun.record.found import CPU, DURATION, END_TIME, EXIT_PID, FINISHED, MAX_RSS, PID, PPID, START, THREADS
 from mprun.record.not_shown import read_not_shown
 from mprun.record.state_dir import log_name
 from mprun.record.task_lines import host_of_start, target_of_start, ticks_of_start, time_of_line
@@ -74,7 +75,7 @@ class _Tasks:
     def text(self, task: TaskState, process: process_snapshot.ProcessSnapshot | None) -> str:
         """One task, with the process that it has now."""
         name = task.name
-        if not task.end or task.end[-1] or process is not None:
+        if not task.end or task.end[FINISHED] or process is not None:
             value = {
                 "artifacts": self._artifacts.get(name),
                 "item": self._items.get(name),
@@ -82,16 +83,16 @@ class _Tasks:
             }
             return _indented({**task_to_json(task), **self._files_of(task), **value}, 2)
         if self._plain is None:
-            self._plain = _plain_text(task.start[0])
+            self._plain = _plain_text(task.start[START])
         start, end = task.start, task.end
-        line, text = start[0], f'"{name}"'
+        line, text = start[START], f'"{name}"'
         artifacts, item = self._artifacts.get(name), self._items.get(name)
         return self._plain(
             (
-                *(text, f'"{time_of_line(line)}"', text, start[2], start[3], ticks_of_start(line)),
-                *(f'"{host_of_start(line)}"', f'"{target_of_start(line)}"', f'"{end[0]}"', text, end[2]),
-                *(_number(end[3]), _number(end[4]), end[5], end[6], _text(self._log(name, 1))),
-                *(_text(artifacts), _text(item)),
+                *(text, f'"{time_of_line(line)}"', text, start[PID], start[PPID], ticks_of_start(line)),
+                *(f'"{host_of_start(line)}"', f'"{target_of_start(line)}"', f'"{end[END_TIME]}"', text),
+                *(end[EXIT_PID], _number(end[DURATION]), _number(end[CPU]), end[MAX_RSS], end[THREADS]),
+                *(_text(self._log(name, 1)), _text(artifacts), _text(item)),
             )
         )
 

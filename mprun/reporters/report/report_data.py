@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mprun.diagnostics import redact, visible
 from mprun.lean_json import decode
 from mprun.outcomes import TASK_OUTCOMES, Outcome, format_exit
+from mprun.record.found import DURATION, END_TIME, FINISHED, START
 from mprun.record.hosts import several_hosts
 from mprun.record.task_lines import host_of_start, target_of_start, time_of_line
 from mprun.record.task_state import TaskState
@@ -182,7 +183,7 @@ class ReportData:
 
     def _hosts_of(self, task: TaskState) -> Iterator[str]:
         if task.end:
-            yield host_of_start(task.start[0])
+            yield host_of_start(task.start[START])
             return
         for attempt in task.attempts:
             yield attempt.started.host
@@ -202,10 +203,9 @@ class ReportData:
 
     def _plain_attempt(self, task: TaskState) -> list[Any]:
         """The same as `_attempt` of a task that just succeeded, without its events."""
-        line, _, pid, ppid = task.start
-        time, _, _, *numbers, _ = task.end
-        duration, cpu, max_rss, threads = map(decode, numbers)
-        start, until = self.clock.offset(time_of_line(line)), self.clock.offset(time)
+        line, _, pid, ppid = task.start[:END_TIME]
+        duration, cpu, max_rss, threads = map(decode, task.end[DURATION:FINISHED])
+        start, until = self.clock.offset(time_of_line(line)), self.clock.offset(task.end[END_TIME])
         seconds = round(max(0.0, duration), 3)
         facts = [start, seconds, int(pid), int(ppid), self._target(target_of_start(line)), 0, 0]
         facts += [cpu, max_rss, threads]
