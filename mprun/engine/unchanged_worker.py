@@ -177,8 +177,8 @@ def _exchange(ours: socket, answers: TextIO, request: str) -> tuple[Any, str]:
 
 
 def _end(pid: int) -> None:
-    """Kill a child that nothing in mprun but this thread reaps, and reap it."""
-    # A program that embeds mprun may have reaped it.
+    """Kill a child, unless it has been reaped, and reap it."""
+    # By a program that embeds mprun, or with all children once the launcher was lost.
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         if os.waitpid(pid, os.WNOHANG) == (0, 0):
             os.kill(pid, SIGKILL)
