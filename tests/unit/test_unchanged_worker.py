@@ -39,10 +39,7 @@ def started(monkeypatch):
 
         def silent():
             ours, theirs = unchanged_worker.socketpair()
-            pid = os.fork()
-            if not pid:
-                signal.pause()
-                os._exit(0)
+            pid = os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
             # No end of file when it ends, as with a process that waits for a file system.
             others.append(theirs)
             return ours, pid
