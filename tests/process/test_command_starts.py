@@ -569,6 +569,8 @@ def test_whichever_end_of_a_guard_is_closed_first_its_process_is_killed(first, i
         if os.fork() == 0:
             os.close(ends[{first}])
             os.close(gone[1])
+            # Until the first one ends.
+            os.close(go[1])
             os.read(go[0], 1)
             os._exit(0)
         os.close(gone[1])
