@@ -440,8 +440,14 @@ def test_the_guard_of_a_process_that_may_be_alive_is_not_used_again(state, is_fr
 
 def test_guards_are_only_made_while_descriptors_are_plenty(tmp_path):
     module = """\
-        import resource
-        resource.setrlimit(resource.RLIMIT_NOFILE, (80, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        import os, resource
+        # Guards may have the lower half of all numbers. These are for some of twelve commands, whatever the
+        # process that runs the tests has open: none of the lower ones is left.
+        highest = max(60, *map(int, os.listdir("/proc/self/fd")))
+        while os.open("/dev/null", os.O_RDONLY) < highest:
+            pass
+        limits = (2 * (highest + 15), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     """
     with Started(tmp_path, module) as attempts:
         before = attempts.forks()
