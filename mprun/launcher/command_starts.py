@@ -26,7 +26,7 @@ from mprun.launcher import exec_command, fork, local_programs, worker
 from mprun.launcher.channel import CAPTURE, COMMAND, CWD, DAEMON, ENV, KEY, LIMITS, LOG, NAME
 from mprun.launcher.command_guard import Guard
 from mprun.launcher.start_backoff import RETRIED_ERRORS
-from mprun.linux import starting_tags
+from mprun.linux import open_files, starting_tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class CommandStarts:
         self._environment, self._seen = _environment(), {**_variables}
         # Also what is ignored: Python ignores SIGPIPE and SIGXFSZ, and a module may ignore others.
         self._signals = [number for number in valid_signals() if number not in (SIGKILL, SIGSTOP)]
-        # Those that mprun was started with, or a module has made so.
-        listed = map(int, os.listdir("/proc/self/fd"))
-        self._inheritable = [number for number in listed if number > 2 and _is_inheritable(number)]
+        self._inheritable = open_files.inheritable()
 
     def takes(self, request: PackedStartRequest) -> bool:
         """Whether this command can be started here."""
@@ -236,13 +234,6 @@ class CommandStarts:
             )
         finally:
             starting_tags.set_tag(0, worker.run_tag)
-
-
-def _is_inheritable(descriptor: int) -> bool:
-    # The one that listed the others is closed by now.
-    with contextlib.suppress(OSError):
-        return os.get_inheritable(descriptor)
-    return False
 
 
 def _has_standard_files() -> bool:

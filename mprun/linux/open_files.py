@@ -5,6 +5,7 @@ For most questions a process counts only if it writes: a pager or `tail -f` may 
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from mprun.linux.procfs import children
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 # How the names begin of what mprun writes in the directory of a run.
 _OF_A_RUN = ("events.jsonl", "starting.jsonl", "logs/")
+
+
+def inheritable() -> list[int]:
+    """What a process that this one executes would get, besides the first three descriptors.
+
+    These are those that this one was started with, or that a module has made so. Raises OSError.
+    """
+    found = []
+    for number in map(int, os.listdir("/proc/self/fd")):
+        # The one that has listed the others is closed by now.
+        with contextlib.suppress(OSError):
+            if number > 2 and os.get_inheritable(number):
+                found.append(number)
+    return found
 
 
 def writes_file(pid: int, files: Mapping[str, FileId]) -> bool:

@@ -12,6 +12,7 @@ import sys
 from _socket import socketpair
 from signal import SIGKILL
 
+from mprun.linux import open_files
 from mprun.linux.pidfd_signals import close_pidfd, has_ended, open_pidfd, send
 
 # How long it may take to end what runs on the hosts, in seconds; then it is killed.
@@ -34,7 +35,7 @@ class BridgeProcess:
             [sys.executable, "-P", "-c", _PROGRAM],
             os.environ,
             file_actions=[
-                *((os.POSIX_SPAWN_CLOSE, number) for number in _inherited()),
+                *((os.POSIX_SPAWN_CLOSE, number) for number in open_files.inheritable()),
                 *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(_SOCKET)),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET),
             ],
@@ -81,14 +82,3 @@ class BridgeProcess:
         """How it has ended, in words."""
         self._has_ended(1.0)
         return f"exit {self._exit_code}"
-
-
-def _inherited() -> list[int]:
-    """What mprun was started with, besides the first three descriptors, and its children would get."""
-    found = []
-    for number in map(int, os.listdir("/dev/fd")):
-        # The one that has listed them is closed by now.
-        with contextlib.suppress(OSError):
-            if number > 2 and os.get_inheritable(number):
-                found.append(number)
-    return found
