@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mprun.record.begun_logs import find_begun_logs
+from mprun.record.state_dir import log_name
+
 if TYPE_CHECKING:
     from mprun.engine.task_table import TaskTable
     from mprun.executors.base import Exited, NotStarted
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
 
 def unreported(scheduler: Scheduler, table: TaskTable, directory: RunDirectory, *, unseen: bool) -> set[int]:
     """The tasks whose attempt has begun though no report says so, or if `unseen`, may have begun."""
-    # Its process opens its log before it runs anything of the task.
+    begun = frozenset() if unseen else find_begun_logs(directory.logs)
     return {
         number
         for number, attempt in scheduler.unstarted()
-        if unseen or directory.log_file(table.tasks[number].name, attempt).exists()
+        if unseen or log_name(table.tasks[number].name, attempt) in begun
     }
 
 

@@ -288,7 +288,11 @@ class _LogProbe:
         self.has_more = False
 
     def check(self, deadline: float) -> str:
-        size = self._log.stat().st_size
+        try:
+            size = self._log.stat().st_size
+        except FileNotFoundError:
+            # A command that has printed nothing has none.
+            size = 0
         if size < self._position:  # The task has truncated it.
             self._position, self._unfinished_line = 0, b""
         if size > self._position:

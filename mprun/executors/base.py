@@ -257,7 +257,8 @@ class Probed(Frozen):
 class ExecutorLost(Frozen):
     """The executor itself is gone; `how` says how it ended, and what could not be killed: the pids in `left`.
 
-    With `unseen`, an attempt whose start was not reported may have begun all the same; else its log shows it.
+    With `unseen`, an attempt whose start was not reported may have begun all the same; else its log, or a
+    note beside the logs, shows it.
     """
 
     how: str

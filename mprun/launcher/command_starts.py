@@ -23,7 +23,7 @@ from _signal import SIGKILL, SIGSTOP, valid_signals  # type: ignore[import-not-f
 from mprun import failpoints
 from mprun.failpoints import armed
 from mprun.launcher import exec_command, fork, local_programs, worker
-from mprun.launcher.channel import CAPTURE, COMMAND, CWD, DAEMON, ENV, KEY, LIMITS, LOG, NAME
+from mprun.launcher.channel import CAPTURE, COMMAND, CWD, DAEMON, ENV, KEY, LIMITS, NAME
 from mprun.launcher.command_guard import Guard
 from mprun.launcher.start_backoff import RETRIED_ERRORS
 from mprun.linux import open_files, starting_tags
@@ -206,20 +206,12 @@ class CommandStarts:
             if name not in worker.OUR_VARIABLES:
                 variables[name.encode()] = text.encode()
         variables |= {b"MPRUN_TASK": task, b"MPRUN_ATTEMPT": attempt}
-        stdout = request[CAPTURE]
         actions = [
             (os.POSIX_SPAWN_DUP2, 0, 0),
-            (os.POSIX_SPAWN_DUP2, stdout or output, 1),
+            (os.POSIX_SPAWN_DUP2, request[CAPTURE] or output, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
             *((os.POSIX_SPAWN_CLOSE, number) for number in self._inheritable),
         ]
-        if not stdout:
-            # As in `exec_command`, the process of the command creates its log.
-            log = f"/proc/self/fd/{worker.logs}/{request[LOG]}"
-            actions += (
-                (os.POSIX_SPAWN_OPEN, output, log, exec_command.CREATE_NEW_LOG, 0o600),
-                (os.POSIX_SPAWN_CLOSE, output),
-            )
         if not starting_tags.set_tag(0, guard.tag):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         try:

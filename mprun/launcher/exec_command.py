@@ -23,7 +23,7 @@ from _signal import (  # type: ignore[import-not-found]
 )
 from _signal import signal as handle_signal
 
-from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, LOG, POSITION
+from mprun.launcher.channel import CAPTURE, COMMAND, CWD, LIMITS, POSITION
 from mprun.launcher.start_error import StartError
 
 TYPE_CHECKING = False
@@ -36,9 +36,6 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 
 _SHELL = b"/bin/sh"
-# This module is a part of the worker.
-_CREATE_LOG = os.O_WRONLY | os.O_CREAT
-CREATE_NEW_LOG = _CREATE_LOG | os.O_EXCL | os.O_CLOEXEC
 # A file is binary if there is a NUL in the first line of so many bytes.
 _SAMPLE_BYTES = 128
 
@@ -57,35 +54,17 @@ def prepare_forks() -> None:
         os.execv(b"", [b"mprun"])
 
 
-def become(request: tuple[Any, ...], logs: int, close_on_exec: Callable[[int], bool]) -> StartError:
+def become(request: tuple[Any, ...], close_on_exec: Callable[[int], bool]) -> StartError:
     """Replace the process of an attempt by its command, or return why that is impossible.
 
-    `request` has the fields of PROCESS_REQUEST; the log is created in the directory `logs`; `close_on_exec`
-    is as in `execute`.
+    `request` has the fields of PROCESS_REQUEST; `close_on_exec` is as in `execute`.
     """
     try:
-        _create_log(request[LOG], logs)
         if stdout := request[CAPTURE]:
             os.dup2(stdout, 1)
         execute(request[COMMAND], request[CWD], request[LIMITS], request[POSITION], close_on_exec)
     except StartError as error:
         return error
-
-
-def _create_log(name: str, logs: int) -> None:
-    # The launcher moves the output into it. Created here, because many commands print nothing, and starting
-    # processes leaves the launcher no time for it.
-    try:
-        try:
-            log = os.open(name, CREATE_NEW_LOG, 0o600, dir_fd=logs)
-        except FileExistsError:
-            # With `capture` the launcher has created it; else a task has put something in its place.
-            from mprun.launcher.own_files import open_own
-
-            log = open_own(logs, name, _CREATE_LOG)
-        os.close(log)
-    except OSError as error:
-        raise StartError(f"its log cannot be created: {error.strerror}", 1, error) from None
 
 
 def execute(

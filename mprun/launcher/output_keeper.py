@@ -107,15 +107,17 @@ class Keeper:
         deadline = monotonic() + GRACE_SECONDS
         logs: dict[str, int] = {}
         while slots and (left := deadline - monotonic()) > 0:
-            for read_end in _poll(slots, left):
+            for read_end, event in _poll(slots, left):
                 with contextlib.suppress(BlockingIOError):
-                    if not self._move(read_end, slots[read_end], logs):
+                    # Without anything to read, it has ended; what has printed nothing gets no log.
+                    if not event & select.POLLIN or not self._move(read_end, slots[read_end], logs):
                         del slots[read_end]
         if slots:
             _kill_writers(slots)
-        for read_end, slot in slots.items():
-            with contextlib.suppress(BlockingIOError):
-                self._move(read_end, slot, logs)
+        for read_end, event in _poll(slots, 0):
+            if event & select.POLLIN:
+                with contextlib.suppress(BlockingIOError):
+                    self._move(read_end, slots[read_end], logs)
 
     def _move(self, read_end: int, slot: int, logs: dict[str, int]) -> int:
         """Move one pass; 0 if the pipe has ended, or its log cannot be written."""
@@ -269,9 +271,9 @@ def _kill_each(is_meant: Callable[[int], bool]) -> None:
     kill_loop.kill_until_none_left(find, kill, timeout=KILL_SECONDS, interval=KILL_INTERVAL)
 
 
-def _poll(descriptors: Iterable[int], seconds: float | None) -> list[int]:
-    """Wait until one of these is readable, at most for some seconds; those that are."""
+def _poll(descriptors: Iterable[int], seconds: float | None) -> list[tuple[int, int]]:
+    """Wait until one of these is readable or has ended, at most for some seconds; those, and how."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(None if seconds is None else 1000 * seconds)]
+    return poll.poll(None if seconds is None else 1000 * seconds)

@@ -14,7 +14,7 @@ from select import POLLIN, poll
 
 from mprun.launcher import fork, worker
 from mprun.launcher.channel import MAX_CAPTURED_BYTES
-from mprun.launcher.own_files import create_anew, open_own
+from mprun.launcher.own_files import AS_FILE, create_anew, open_own
 from mprun.linux.splice import PASS_BYTES, PIPE_BYTES, move
 
 TYPE_CHECKING = False
@@ -29,8 +29,7 @@ MIN_LOOK_BYTES = 1 << 13
 class OutputPipe:
     """A pipe by its `read_end`, and the log of the attempt that uses it, by its `name`, "" if it is idle.
 
-    The process of the attempt creates the log, and the launcher opens it once there is something to
-    move: many commands print nothing, and creating a file is half the launcher's work for them. `log`
+    The log is created once there is something to move: many commands print nothing. `log`
     is its descriptor if `is_open`, else one that is reserved for it, or -1. `slot` is its number for
     the keeper. `has_ended` says that no process has it open for writing, `error` why the log could not
     be written. `copy` is where a copy of what it has put into the log goes, a descriptor or -1; `copied`
@@ -85,16 +84,28 @@ class OutputPipe:
         except FileNotFoundError:
             raise OSError(errno.ENOENT, "a command needs /proc, which is not mounted") from None
 
-    def open_log(self) -> None:
-        """Open the log. Raises OSError."""
+    def create_log(self) -> None:
+        """Create the log, or open it if it is there. Raises OSError."""
         # Its descriptor is free for that.
         self._close_log()
         # Not opened for appending, which splice(2) refuses. No other process writes to it.
         try:
-            self.log = open_own(worker.logs, self.name, os.O_RDWR | os.O_CREAT)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | AS_FILE
+            self._use_log(os.open(self.name, flags, 0o600, dir_fd=worker.logs))
+        except FileExistsError:
+            # It was closed for a while, or a task has put something in its place.
+            self._use_log(open_own(worker.logs, self.name, os.O_RDWR | os.O_CREAT))
+
+    def open_log(self) -> None:
+        """The same; if the directory is gone, what would go into the log is lost. Raises OSError."""
+        try:
+            self.create_log()
         except FileNotFoundError:
-            # The task has removed the directory: what it prints is lost with the log that was there.
-            self.log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            # The task has removed it.
+            self._use_log(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+
+    def _use_log(self, log: int) -> None:
+        self.log = log
         fork.private_descriptors.add(self.log)
         os.lseek(self.log, 0, os.SEEK_END)
         self.is_open = True

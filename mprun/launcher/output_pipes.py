@@ -13,10 +13,12 @@ from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT
 from time import monotonic
 
 # Two are only for the launcher: once orphans come to it, it may have no descriptor to import them.
+from mprun.begun_logs import BEGUN, note
 from mprun.launcher import exec_command, fork, orphan_owners, process_identity, worker  # noqa: F401
 from mprun.launcher.channel import COMMAND
 from mprun.launcher.output_keeper import Keeper
 from mprun.launcher.output_pipe import OutputPipe
+from mprun.launcher.own_files import open_own
 from mprun.launcher.start_backoff import RETRIED_ERRORS
 from mprun.linux import open_files, procfs
 from mprun.linux.splice import PIPE_BYTES, enlarge
@@ -74,6 +76,8 @@ class OutputPipes:
         self._epoll = epoll
         self.keeper = Keeper()
         epoll.register(self.keeper.fileno(), EPOLLONESHOT)
+        # The file in which the logs of commands that have begun are noted, and its inode.
+        self._begun = self._begun_inode = -1
         self._by_key: dict[AttemptKey, OutputPipe] = {}
         # The second pipes of attempts whose standard output is captured.
         self._captured: dict[AttemptKey, OutputPipe] = {}
@@ -108,8 +112,43 @@ class OutputPipes:
     def connect(self, key: AttemptKey, log: str) -> int:
         """The same, and drain the pipe into the log of the attempt from now on."""
         output = self.open_write_end(key)
-        self._watch(self._by_key[key], key, log)
+        pipe = self._by_key[key]
+        self._watch(pipe, key, log)
+        try:
+            self._note(pipe)
+        except OSError:
+            os.close(output)
+            raise
         return output
+
+    def _note(self, pipe: OutputPipe) -> None:
+        """Note that the attempt begins, or create its log, which shows that, too. Raises OSError."""
+        try:
+            self._open_begun()
+            note(self._begun, pipe.name)
+        except OSError:
+            # There may be no room for a longer file, and for a new one that is empty.
+            try:
+                pipe.create_log()
+            except OSError as error:
+                raise OSError(error.errno, f"its log cannot be created: {error.strerror}") from None
+
+    def _open_begun(self) -> None:
+        try:
+            found = os.stat(BEGUN, dir_fd=worker.logs, follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            # It is the first command, or a task has removed all logs, or moved them.
+            found = 0
+        if found == self._begun_inode:
+            return
+        file = open_own(worker.logs, BEGUN, worker.APPEND)
+        self._begun_inode = os.fstat(file).st_ino
+        if self._begun < 0:
+            self._begun = file
+            fork.private_descriptors.add(file)
+            return
+        os.dup2(file, self._begun, inheritable=False)
+        os.close(file)
 
     def _make(self) -> OutputPipe:
         slot = self._free_slots.pop() if self._free_slots else self.keeper.check_slot(self._slot_count)
@@ -161,9 +200,12 @@ class OutputPipes:
         if pipe is None:
             return
         if pipe.name:
-            # A log shows that the attempt had a process.
+            # It had no process, as a log and a note would show.
             with contextlib.suppress(OSError):
-                os.unlink(pipe.name, dir_fd=worker.logs)
+                if pipe.is_open:
+                    os.unlink(pipe.name, dir_fd=worker.logs)
+                if self._begun >= 0:
+                    note(self._begun, pipe.name, begun=False)
         self.finish(key)
 
     def starts_for(self, request: PackedStartRequest) -> CommandStarts | None:

@@ -607,7 +607,7 @@ class Process(multiprocessing.Process):
             # One import in place of several, of which each costs a fork pages.
             from mprun.launcher.exec_command import become
 
-            self._exit_unstarted(become(self.request, logs, close_on_exec))
+            self._exit_unstarted(become(self.request, close_on_exec))
         # Not at the top: only tasks that have limits need them, and forks have them already.
         import_standard("resource")
         from mprun.launcher.channel import LIMITS, POSITION

@@ -10,6 +10,7 @@ from mprun.errors import RecordError
 from mprun.frozen import Frozen
 from mprun.outcomes import EXIT_FAILED, EXIT_INTERNAL, EXIT_SUCCEEDED, Outcome
 from mprun.record import events, lock
+from mprun.record.begun_logs import find_begun_logs
 from mprun.record.event_reader import from_record
 from mprun.record.merged_files import copy_files
 from mprun.record.merged_plan import in_order, plan_events
@@ -92,10 +93,11 @@ def _ends(shards: Sequence[ShardRun], run: str) -> dict[str, _End]:
     """By the name of each task, the end that counts."""
     found: dict[str, _End] = {}
     for number, shard in enumerate(shards):
+        begun = find_begun_logs(shard.directory.logs)
         for name, task in shard.state.tasks.items():
             finished = task.finished
             if finished is None:
-                outcome, reason, attempts = infer_outcome(shard.directory, task)
+                outcome, reason, attempts = infer_outcome(begun, task)
                 finished = events.TaskFinished(
                     time=shard.state.time,
                     run=run,

@@ -17,12 +17,13 @@ from mprun.errors import RecordError
 from mprun.linux import procfs
 from mprun.outcomes import MPRUN_KILLED, Outcome, format_exit
 from mprun.record import events, lock
+from mprun.record.begun_logs import find_begun_logs
 from mprun.record.leftovers import Leftovers
 from mprun.record.pidfile import PidFile, runs_of_others
 from mprun.record.reader import read_unfinished
 from mprun.record.recorder import Recorder
 from mprun.record.run_state import RunState
-from mprun.record.state_dir import RunDirectory
+from mprun.record.state_dir import RunDirectory, log_name
 from mprun.scheduling.instructions import RECIPE_TIMEOUT, TIMEOUT
 from mprun.scheduling.retry import RECIPE, RETRY
 
@@ -165,9 +166,10 @@ def _missing_events(directory: RunDirectory, state: RunState) -> Iterator[events
     clock = Clock()
     stamp: dict[str, Any] = {"time": clock.iso(clock.now()), "run": directory.run_id}
     end = state.time
+    begun = find_begun_logs(directory.logs)
     for task in state.tasks.values():
         if task.finished is None:
-            outcome, reason, attempts = infer_outcome(directory, task)
+            outcome, reason, attempts = infer_outcome(begun, task)
             event = events.TaskFinished(
                 **stamp,
                 task=task.name,
@@ -189,13 +191,14 @@ def _missing_events(directory: RunDirectory, state: RunState) -> Iterator[events
     )
 
 
-def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, int]:
+def infer_outcome(begun: frozenset[str], task: TaskState) -> tuple[str, str, int]:
     """The outcome, reason and number of attempts of a task for which a killed engine recorded none.
 
-    As far as they can be known: a task that may have started is `unknown`.
+    As far as they can be known: a task that may have started is `unknown`. `begun` is what `find_begun_logs`
+    has found.
     """
     attempts = len(task.attempts)
-    if has_started(directory, task.name, attempts + 1):
+    if log_name(task.name, attempts + 1) in begun:
         return Outcome.UNKNOWN, EXIT_UNKNOWN, attempts + 1
     if not attempts:
         return Outcome.CANCELLED, NEVER_STARTED, 0
@@ -210,8 +213,3 @@ def infer_outcome(directory: RunDirectory, task: TaskState) -> tuple[str, str, i
         # It has not failed: all of its recipe was to run again.
         outcome = Outcome.STOPPED
     return outcome, f"{exit_text}, and {MPRUN_KILLED} before the next attempt", attempts
-
-
-def has_started(directory: RunDirectory, name: str, attempt: int) -> bool:
-    """Whether an attempt has had a process: the first thing that a process does is to open its log."""
-    return directory.log_file(name, attempt).exists()

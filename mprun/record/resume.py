@@ -13,11 +13,12 @@ from mprun.jobfile.syntax.document import MAX_BYTES, sha256
 from mprun.jobfile.text_file import NotRegular, read_bytes
 from mprun.outcomes import Outcome
 from mprun.record import results
+from mprun.record.begun_logs import find_begun_logs
 from mprun.record.commands import command, short_path
 from mprun.record.packed_path import ran_elsewhere
 from mprun.record.reader import read_state
-from mprun.record.recovery import has_started, infer_outcome
-from mprun.record.state_dir import RunDirectory, is_run_id
+from mprun.record.recovery import infer_outcome
+from mprun.record.state_dir import RunDirectory, is_run_id, log_name
 from mprun.scheduling.plan import Reused
 from mprun.scheduling.retry import FAILURES, FLAKY
 
@@ -77,8 +78,12 @@ def read_earlier_run(directory: RunDirectory, state: RunState, *, rerun_unknown:
     skipped: set[str] = set()
     lineage = list(read_lineage(directory, state))
     for earlier, earlier_state in lineage:
+        begun = find_begun_logs(earlier.logs)
         for name, task in earlier_state.tasks.items():
-            if name in known_tasks or (last := _last_outcome(earlier, task)).outcome == Outcome.CANCELLED:
+            if name in known_tasks:
+                continue
+            last = _last_outcome(earlier, begun, task)
+            if last.outcome == Outcome.CANCELLED:
                 continue
             known_tasks.add(name)
             if last.outcome in (*FAILURES, Outcome.STOPPED):
@@ -119,10 +124,10 @@ def read_lineage(directory: RunDirectory, state: RunState) -> Iterator[tuple[Run
         yield directory, state
 
 
-def _last_outcome(directory: RunDirectory, task: TaskState) -> Reused:
+def _last_outcome(directory: RunDirectory, begun: frozenset[str], task: TaskState) -> Reused:
     finished = task.finished
     if finished is None:
-        outcome, reason, attempts = infer_outcome(directory, task)
+        outcome, reason, attempts = infer_outcome(begun, task)
     else:
         outcome, reason, attempts = finished.outcome, finished.reason, finished.attempts
     if outcome == Outcome.UNKNOWN and not (finished is not None and finished.reused):
@@ -151,29 +156,26 @@ def with_unrecorded(earlier: EarlierRun, job: Job) -> EarlierRun:
     """The same, with the tasks that had started when the engine was killed before it could record that."""
     reused = dict(earlier.reused)
     for directory in earlier.lineage:
-        for name in _candidates(directory, job, len(earlier.known_tasks)):
-            if name not in earlier.known_tasks and name not in reused and has_started(directory, name, 1):
+        begun = find_begun_logs(directory.logs)
+        for name in _candidates(begun, job, len(earlier.known_tasks)):
+            if name not in earlier.known_tasks and name not in reused and log_name(name, 1) in begun:
                 reason = _unknown_reason(directory)
                 reused[name] = Reused(outcome=Outcome.UNKNOWN, attempts=1, reason=reason)
     return earlier.replace(reused=reused)
 
 
-def _candidates(directory: RunDirectory, job: Job, known: int) -> Iterator[str]:
+def _candidates(begun: frozenset[str], job: Job, known: int) -> Iterator[str]:
     """The names of all tasks that may have started, with those of each `foreach`.
 
     `known` is the number of tasks that are known. With the number of logs it limits the length of a list.
     """
-    try:
-        logs = directory.logs.names()
-    except OSError:
-        return
     for instance in job.tasks:
         yield instance.name
         if instance.task.foreach is not None:
-            yield from (f"{instance.name}[{number}]" for number in range(len(logs) + known))
+            yield from (f"{instance.name}[{number}]" for number in range(len(begun) + known))
             # Of a matrix from a result, the names are known if they are those of files.
             start, end = f"{instance.name}[", ".1.log"
-            yield from (log.removesuffix(end) for log in logs if log.startswith(start) and log.endswith(end))
+            yield from (log.removesuffix(end) for log in begun if log.startswith(start) and log.endswith(end))
 
 
 class FileChanges(Frozen):

@@ -239,12 +239,12 @@ class StateFile:
         return StateFile(self.folder, self.name + suffix)
 
     def exists(self) -> bool:
-        """Whether there is something of this name."""
+        """Whether there is something of this name, and not a link that leads nowhere."""
         try:
-            self.stat()
+            # An exception, as `stat` raises for what is not there, takes four times as long.
+            return os.access(self.name, os.F_OK, dir_fd=self.folder.descriptor)
         except OSError:
             return False
-        return True
 
     def size(self) -> int:
         """Its size in bytes; 0 if there is no such file, or not one of ours."""
@@ -300,10 +300,9 @@ class StateFile:
 
     def read(self, limit: int) -> bytes | None:
         """Its first `limit` bytes; None if it cannot be read."""
-        # Most files do not exist, and an exception takes longer than a check.
+        if not self.exists():
+            return None
         try:
-            if not os.access(self.name, os.F_OK, dir_fd=self.folder.descriptor):
-                return None
             file = self.folder.open(self.name)
         except OSError:
             return None

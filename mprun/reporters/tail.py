@@ -76,8 +76,12 @@ class Tail:
 
         With `hold`, the log is opened while it is still empty, which makes that call a cheaper one.
         """
-        if self._file is None and not (hold and self._open()):
-            return not self.is_empty()
+        if self._file is None:
+            # A command that has printed nothing has no log.
+            if not self._log.exists():
+                return False
+            if not (hold and self._open()):
+                return not self.is_empty()
         if not self._has_begun:
             return self._has_grown(self._file)  # type: ignore[arg-type]
         marks = self._marks(self._file)  # type: ignore[arg-type]

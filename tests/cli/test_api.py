@@ -124,7 +124,7 @@ def test_task_of_a_run_is_found_by_its_name(desk):
     assert log.endswith("bad.2.log")
     assert run["lie"].error.line == 12
     assert (run["allowed"].error.type, run["allowed"].error.line) == ("ExceptionGroup", 9)
-    assert (run["shell"].error, os.path.getsize(run["shell"].log)) == (None, 0)
+    assert (run["shell"].error, run["shell"].log) == (None, None)
     assert pickle.loads(pickle.dumps(run)) == run
     with pytest.raises(KeyError, match=r"no task `bda`; did you mean `bad`\?$") as caught:
         run["bda"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -209,6 +210,77 @@ def test_a_start_after_a_kill_of_both_waits_until_the_output_is_saved(begin, tmp
     assert not alive(keeper)
 
 
+@pytest.mark.parametrize("point", ["launcher.forked", "launcher.reaped"])
+def test_of_a_silent_command_that_was_not_reported_it_is_known_that_it_had_a_process(tmp_path, point):
+    write(
+        tmp_path,
+        job="""\
+            max_parallel: 1
+            tasks:
+            - {name: a, command: 'true'}
+            - {name: b, command: 'true'}
+            - {name: c, command: 'true'}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path, env={"MPRUN_FAILPOINTS": f"{point}=kill:2"})
+    assert (run.code, run.outcome("b"), run.outcome("c")) == (3, "unknown", "cancelled")
+
+
+def test_a_command_for_which_there_was_no_process_has_not_begun(tmp_path):
+    """Its start is tried again and again; in the meantime the engine is killed."""
+    write(
+        tmp_path,
+        work="""\
+            import errno, os
+            from mprun.launcher import fork
+
+            def no_room():
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+            fork.fork = no_room
+
+            def run():
+                pass
+        """,
+        job="""\
+            tasks:
+            - {name: a, command: touch ran}
+            - {name: b, target: 'work:run', depends_on: a}
+        """,
+    )
+    engine = start("job.yaml", cwd=tmp_path)
+    noted = eventually(lambda: [*(tmp_path / ".mprun/runs").glob("*/logs/begun")])[0]
+    eventually(lambda: noted.read_text().split()[-1:] == ["-a.1.log"])
+    engine.kill()
+    engine.communicate(timeout=TIMEOUT)
+    write(tmp_path, work="def run():\n    pass\n")
+    run = mprun("resume", cwd=tmp_path)
+    assert (run.code, run.outcome("a"), (tmp_path / "ran").exists()) == (0, "succeeded", True)
+
+
+def test_a_silent_command_has_no_log_if_the_launcher_is_killed(tmp_path):
+    """Nor have those before it, whose pipes the process that saves the output still has."""
+    write(
+        tmp_path,
+        job="""\
+            max_parallel: 2
+            tasks:
+            - {name: before, command: 'true', matrix: {n: [1, 2, 3]}}
+            - {name: prints, command: 'echo one; touch printed; sleep 60', depends_on: before}
+            - {name: silent, command: 'touch began; sleep 60', depends_on: before}
+        """,
+    )
+    engine = start("job.yaml", cwd=tmp_path)
+    eventually(lambda: (tmp_path / "began").exists() and (tmp_path / "printed").exists())
+    (launcher,) = children(engine.pid)
+    helpers = children(launcher)
+    os.kill(launcher, signal.SIGKILL)
+    run = finish(engine, tmp_path / ".mprun")
+    eventually(lambda: not any(map(alive, helpers)))
+    assert (run.code, run.log("prints")) == (3, b"one\n")
+    assert {each.name for each in Path(run.directory.path, "logs").glob("*.1.log")} == {"prints.1.log"}
+
+
 def test_nothing_is_left_of_a_job_with_commands(tmp_path):
     write(tmp_path, job="tasks: [{name: a, command: 'echo a; ps --ppid $PPID -o pid,comm > ps'}]\n")
     run = mprun("job.yaml", cwd=tmp_path)
@@ -249,6 +321,92 @@ def test_a_log_that_cannot_be_written_fails_the_task_and_the_record_says_why(tmp
         assert run.log(task) == bytes(200_000)
     assert run.outcome("other") == "succeeded"
     assert run.log("other") == b"fine\n"
+
+
+def test_a_command_has_a_log_once_it_prints_something(tmp_path):
+    write(
+        tmp_path,
+        job="""\
+            tasks:
+            - {name: silent, command: 'true', retry: 1}
+            - {name: fails, command: [sh, -c, 'exit 3'], retry: 1, allow_failure: true}
+            - {name: prints, command: echo one}
+            - {name: captured, command: echo two, capture: text}
+            - {name: missing, command: [./missing], allow_failure: true}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    logs = Path(run.directory.path, "logs")
+    assert {each.name for each in logs.glob("*.log")} == {
+        *("prints.1.log", "captured.1.log", "missing.1.log", "main.log")
+    }
+    assert run.log("captured") == b"two\n"
+    # What has had a process is known without a log.
+    noted = (logs / "begun").read_text().split()
+    names = ["silent.1", "fails.1", "fails.2", "prints.1", "captured.1", "missing.1"]
+    assert sorted(noted) == sorted(f"{name}.log" for name in names)
+    assert mprun("logs", "silent", cwd=tmp_path).code == 0
+    tasks = json.loads(mprun("show", "--json", cwd=tmp_path).stdout)["tasks"]
+    assert [task["log"] for task in tasks if task["task"] == "silent"] == [None]
+
+
+@pytest.mark.parametrize("how", ["rm", "mv -t moved"])
+def test_a_command_runs_after_another_one_has_removed_what_is_in_the_logs(tmp_path, how):
+    (tmp_path / "moved").mkdir()
+    write(
+        tmp_path,
+        job=f"""\
+            tasks:
+            - {{name: first, command: '{how} .mprun/runs/*/logs/*'}}
+            - {{name: second, command: 'true', depends_on: first}}
+            - {{name: third, command: echo three, depends_on: second}}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert run.log("third") == b"three\n"
+    assert Path(run.directory.path, "logs", "begun").read_text().split() == ["second.1.log", "third.1.log"]
+
+
+def test_a_command_that_cannot_be_noted_has_a_log_at_once(tmp_path):
+    write(
+        tmp_path,
+        work="""\
+            import glob, os
+
+            def plant():
+                os.mkdir(glob.glob(".mprun/runs/*/logs")[0] + "/begun")
+        """,
+        job="""\
+            tasks:
+            - {name: first, target: 'work:plant'}
+            - {name: silent, command: 'true', depends_on: first}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    assert Path(run.directory.log("silent", 1)).read_bytes() == b""
+
+
+def test_the_first_command_after_the_logs_were_removed_fails_and_says_why(tmp_path):
+    write(
+        tmp_path,
+        work="""\
+            import glob, shutil
+
+            def remove():
+                shutil.rmtree(glob.glob(".mprun/runs/*/logs")[0])
+        """,
+        job="""\
+            tasks:
+            - {name: first, target: 'work:remove'}
+            - {name: silent, command: 'true', depends_on: first}
+        """,
+    )
+    run = mprun("job.yaml", cwd=tmp_path)
+    assert run.code == 1
+    assert "its log cannot be created: No such file or directory" in run.stderr
 
 
 def test_a_command_that_removes_the_logs_succeeds_and_the_next_one_has_none_and_fails(tmp_path):

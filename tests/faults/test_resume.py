@@ -134,7 +134,7 @@ def test_a_task_that_waited_for_its_retry_when_the_engine_was_killed_had_failed(
     assert (run.code, ran(tmp_path)) == (0, {"b": 2}), run.stderr
 
 
-@pytest.mark.parametrize("kind", ["plain", "foreach"])
+@pytest.mark.parametrize("kind", ["plain", "a silent command", "foreach"])
 @pytest.mark.parametrize("recovered", [False, True])
 def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
     run_to_kill, tmp_path, kind, recovered
@@ -142,6 +142,9 @@ def test_a_task_whose_start_was_not_recorded_does_not_run_again_by_default(
     """It had a process, but the engine was killed before it could record that."""
     if kind == "plain":
         job, name, before = "tasks: [{name: b, target: 'work:call'}]\n", "b", {"event": "run_started"}
+    elif kind == "a silent command":
+        # It has no log, so its start was noted.
+        job, name, before = "tasks: [{name: b, command: echo b >> ran}]\n", "b", {"event": "run_started"}
     else:
         job = "tasks:\n- {name: a, target: 'work:call', args: [[1]]}\n"
         job += "- {name: b, foreach: '${tasks.a.result}', target: 'work:call'}\n"

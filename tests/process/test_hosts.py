@@ -108,7 +108,7 @@ def outcomes(run):
 
 
 def logs(run):
-    return {path.name: path.read_bytes() for path in Path(run.directory.path, "logs").iterdir()}
+    return {path.name: path.read_bytes() for path in Path(run.directory.path, "logs").glob("*.log")}
 
 
 def test_a_job_is_the_same_on_hosts_as_on_one_machine(place, options):

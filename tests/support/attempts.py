@@ -21,6 +21,7 @@ from mprun.executors.base import (
 )
 from mprun.executors.new_launcher import start_launcher
 from mprun.record.results import read_error, read_result, read_usage
+from support.logs import read_log
 from support.records import state_file
 
 # How long a report may take before the test fails, in seconds.
@@ -34,13 +35,19 @@ class Ended:
         self.started = started
         self.exited = exited
         self.code = exited.exit_code
-        self.log = Path(log).read_text(encoding="utf-8", errors="backslashreplace")
+        self.log = read_log(log).decode("utf-8", "backslashreplace")
         files = state_file(result)
         self.result = read_result(files)[0]
         self.error = read_error(files)
         self.usage = read_usage(files)
         self.path = result
         self.files = files
+
+
+def folder(path):
+    """A directory as a launcher gets it."""
+    found = path.stat()
+    return str(path), found.st_dev, found.st_ino
 
 
 class Attempts:
@@ -73,6 +80,7 @@ class Attempts:
                 preload=tuple(preload),
                 max_parallel=slots,
                 env={},
+                folders=(folder(self.directory),) * 2,
                 calls=tuple(Call(target=target, args=tuple(args), kwargs={}) for target, args in targets),
             )
         )
@@ -106,7 +114,7 @@ class Attempts:
                 target=target,
                 args=tuple(args),
                 kwargs={},
-                log=f"{path}.log",
+                log=f"{path.name}.log",
                 result=str(path),
                 env=env or {},
                 cwd=None if cwd is None else str(cwd),

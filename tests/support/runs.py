@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mprun.linux import procfs
 from mprun.record.state_dir import RunDirectory
+from support.logs import read_log
 
 ROOT = Path(__file__).parents[2]
 START_METHODS = ("fork", "forkserver", "spawn")
@@ -51,7 +52,7 @@ class Run:
 
     def log(self, task, attempt=1):
         """The bytes of an attempt's log."""
-        return Path(self.directory.log(task, attempt)).read_bytes()
+        return read_log(Path(self.directory.log(task, attempt)))
 
     def printed(self, task):
         """The lines of a task, or of `main`, on stdout, without their prefix."""

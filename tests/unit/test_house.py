@@ -20,6 +20,7 @@ GROUND = (
     "failpoints",
     "frozen",
     "lazy_import",
+    "begun_logs",
     "lean_json",
     "module_finder",
     "trace_context",

@@ -301,3 +301,13 @@ def test_a_start_that_was_cancelled_leaves_nothing(desk):
     desk.send()
     assert desk.order == ["StartCancelled a"]
     assert (desk.outbox.artifacts_of(A), path.exists()) == ("", False)
+
+
+def test_of_a_launcher_that_is_gone_the_attempts_that_had_a_process_are_told(desk):
+    """A target by its log, a command by what was noted."""
+    a, b = list(NAMES)[:2]
+    desk.log(NAMES[a], 1)
+    (desk.path / "logs" / "begun").write_text(f"{NAMES[b]}.1.log\n")
+    desk.outbox.put(base.ExecutorLost(how="killed by SIGKILL", left=()))
+    desk.send()
+    assert ("begun", [a, b]) in desk.sent

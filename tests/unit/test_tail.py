@@ -22,6 +22,15 @@ def log(tmp_path):
     tail.close()
 
 
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_log_that_is_not_there_has_no_news_until_something_is_written(log, hold):
+    add, tail = log
+    assert not tail.has_news(hold=hold)
+    add(b"one\n")
+    assert tail.has_news(hold=hold)
+    assert list(tail.read()) == [b"one\n"]
+
+
 def test_tail_returns_whole_lines_and_at_the_end_the_rest(log):
     add, tail = log
     assert list(tail.read()) == []

@@ -14,6 +14,7 @@ import shutil
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from mprun.begun_logs import begun_logs
 from mprun.executors.base import ExecutorLost, Exited, NotStarted, Probed, StartCancelled, Started
 from mprun.executors.dask import artifacts, reports
 from mprun.executors.dask.pieces import PIECE_BYTES, length_of, read_piece
@@ -56,7 +57,7 @@ class LogTail:
             self._look()
             piece = read_piece(self._file, self._offset)
         except OSError:
-            # Its process is about to create it.
+            # Its process is about to create it, or it is a command that has printed nothing.
             return b""
         self._offset += length_of(piece)
         # Holes read as zeros.
@@ -262,9 +263,8 @@ class Outbox:
     def _of_launcher(self, report: Report) -> Iterator[tuple[Any, ...]]:
         yield from self._rest(self._main.tail)
         if isinstance(report, ExecutorLost):
-            # A process of an attempt opens its log before it runs anything of the task.
-            logs = set(os.listdir(self._logs))
-            yield "begun", [key for key, sender in self._senders.items() if sender.tail.name in logs]
+            begun = begun_logs(self._logs)
+            yield "begun", [key for key, sender in self._senders.items() if sender.tail.name in begun]
         yield reports.pack(report)
 
     def _probed(self, report: Probed) -> Iterator[tuple[Any, ...]]:
