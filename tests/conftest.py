@@ -170,8 +170,9 @@ def _is_once(path):
 
 
 def _may_have_once(path):
-    """Whether a file is read in search of tests that have the mark."""
-    return b"mark.once" in path.read_bytes()
+    """Whether a file is read in search of tests that have the mark, by itself or by `support.pythons`."""
+    text = path.read_bytes()
+    return b"mark.once" in text or b"from support.pythons import" in text
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -200,7 +201,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(60 + 10 * config.getoption("--rounds")))
     # No lane of `make test` would run these.
     if unseen := sorted(path.name for path in marked if not _may_have_once(path)):
-        raise pytest.UsageError(f"the mark `once` is not in the text of {', '.join(unseen)}")
+        raise pytest.UsageError(f"neither `mark.once` nor `support.pythons` is in {', '.join(unseen)}")
 
 
 def pytest_collection_finish():

@@ -8,7 +8,8 @@ import venv
 
 import pytest
 from support.compared import ran, replace, run, settle, why
-from support.runs import START_METHODS, environment, mprun, write
+from support.pythons import once, one_on_each
+from support.runs import environment, mprun, write
 
 JOB = "tasks:\n  - {name: t, target: 'work:run', inputs: []}\n"
 # A second task has imported what the first one names.
@@ -70,7 +71,10 @@ def install_acme(path):
 
 @pytest.mark.parametrize(
     ("way", "method"),
-    [*((way, "fork") for way in WAYS), *(("exit", method) for method in START_METHODS if method != "fork")],
+    [
+        *(once(way, "fork") for way in WAYS if way != "text"),
+        *(("text", "fork"), ("exit", "forkserver"), once("exit", "spawn")),
+    ],
 )
 def test_what_a_string_names_counts_once_the_task_has_imported_it(tmp_path, way, method):
     install_acme(tmp_path)
@@ -85,7 +89,7 @@ def test_what_a_string_names_counts_once_the_task_has_imported_it(tmp_path, way,
     assert not ran(run(tmp_path))
 
 
-@pytest.mark.parametrize("way", ["unittest", "logging", "text"])
+@pytest.mark.parametrize("way", one_on_each("logging", ["unittest", "logging", "text"]))
 def test_what_a_string_names_counts_if_another_task_has_imported_it(tmp_path, way):
     write(tmp_path, work=WAYS[way], helper=HELPER, job=BESIDE)
     settle(tmp_path)
@@ -96,6 +100,7 @@ def test_what_a_string_names_counts_if_another_task_has_imported_it(tmp_path, wa
     assert "module `helper` has changed since run" in why(tmp_path)
 
 
+@pytest.mark.once
 def test_what_the_task_made_and_imported_is_not_kept(tmp_path):
     lines = [
         "from pathlib import Path",
@@ -111,6 +116,7 @@ def test_what_the_task_made_and_imported_is_not_kept(tmp_path):
     assert ran(run(tmp_path))
 
 
+@pytest.mark.once
 def test_a_process_that_does_not_say_what_it_imported_leaves_nothing_to_compare_with(tmp_path):
     job = "tasks:\n  - {name: t, target: 'work:run', inputs: [], expect: {exit_code: 3}}\n"
     write(tmp_path, work="import os\n\ndef run():\n    os._exit(3)\n", job=job)
@@ -128,15 +134,15 @@ BASED = "import helper\n\nclass C(helper.Base):\n    if True:\n"
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
-        ('"""A."""\n\ndef run():\n    return __doc__\n', True),
+        once('"""A."""\n\ndef run():\n    return __doc__\n', True),
         ('import helper\n\ndef run():\n    """A."""\n    return helper.text(run)\n', True),
-        ('import helper\n\n@helper.keep\ndef run():\n    """A."""\n', True),
-        ('import helper\n\ndef run():\n    """A."""\n    return getattr(run, "__doc__")\n', True),
-        ('import helper\n\ndef run():\n    """A."""\n    help(run)\n', True),
-        ('"""A."""\nimport inspect\n\ndef run():\n    """A."""\n', True),
-        ('import helper\n\nclass C(helper.Base):\n    """A."""\n\ndef run():\n    pass\n', True),
-        (BASED + '        def g(self):\n            """A."""\n\ndef run():\n    pass\n', True),
-        ('import cmd\n\ndef run():\n    """A."""\n', True),
+        once('import helper\n\n@helper.keep\ndef run():\n    """A."""\n', True),
+        once('import helper\n\ndef run():\n    """A."""\n    return getattr(run, "__doc__")\n', True),
+        once('import helper\n\ndef run():\n    """A."""\n    help(run)\n', True),
+        once('"""A."""\nimport inspect\n\ndef run():\n    """A."""\n', True),
+        once('import helper\n\nclass C(helper.Base):\n    """A."""\n\ndef run():\n    pass\n', True),
+        once(BASED + '        def g(self):\n            """A."""\n\ndef run():\n    pass\n', True),
+        once('import cmd\n\ndef run():\n    """A."""\n', True),
         ('"""A."""\n\ndef run():\n    """A."""\n', False),
     ],
 )
@@ -177,7 +183,11 @@ NEW_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", NEW_FILES.values(), ids=NEW_FILES)
+@pytest.mark.parametrize(
+    "name",
+    one_on_each("helper/__init__.py", NEW_FILES.values()),
+    ids=NEW_FILES,
+)
 def test_plan_sees_that_an_import_finds_something_else(tmp_path, name):
     install_acme(tmp_path)
     lines = ["import acme", "import helper", "try:", "    import fast", "except ImportError:", "    pass"]
@@ -202,6 +212,7 @@ def test_plan_sees_that_an_import_finds_something_else(tmp_path, name):
     assert ran(run(tmp_path))
 
 
+@pytest.mark.once
 def test_a_success_without_assertions_is_not_one_with_them(tmp_path):
     write(tmp_path, work="def run():\n    assert len([1]) == 2\n", job=JOB)
     settle(tmp_path)
@@ -237,7 +248,7 @@ def test_the_start_method_counts(tmp_path):
     assert "`start_method` has changed since run" in why(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["PYTHONUTF8", "PYTHONINTMAXSTRDIGITS"])
+@pytest.mark.parametrize("name", one_on_each("PYTHONUTF8", ["PYTHONUTF8", "PYTHONINTMAXSTRDIGITS"]))
 def test_options_that_are_variables_count(tmp_path, name):
     write(tmp_path, work="def run():\n    pass\n", job=JOB)
     settle(tmp_path)
@@ -260,6 +271,7 @@ def test_another_virtual_environment_counts(tmp_path):
     assert "the directory of Python has changed" in why(project)
 
 
+@pytest.mark.once
 def test_warnings_that_are_errors_are_others(tmp_path):
     write(tmp_path, work="import warnings\ndef run():\n    warnings.warn('old')\n", job=JOB)
     settle(tmp_path)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 from support.compared import ran, run, settle, why
-from support.runs import START_METHODS, environment, mprun, write
+from support.pythons import forked_on_each, one_on_each, spawned_on_each
+from support.runs import environment, mprun, write
 
 LOADER = """
 import importlib
@@ -40,7 +41,7 @@ def expected(path, task="t"):
     return next(one["unchanged"] for one in tasks if one["name"] == task)
 
 
-@pytest.mark.parametrize("method", START_METHODS)
+@forked_on_each
 def test_what_an_installed_package_finds_by_name_counts_if_another_task_has_imported_it(tmp_path, method):
     install(tmp_path, "loader", LOADER)
     tasks = ("  - {name: t, target: 'work:run', inputs: []}", "  - {name: other, target: 'plug:other'}")
@@ -57,7 +58,7 @@ def test_what_an_installed_package_finds_by_name_counts_if_another_task_has_impo
     assert not ran(run(tmp_path))
 
 
-@pytest.mark.parametrize("method", START_METHODS)
+@forked_on_each
 def test_an_optional_distribution_counts_if_another_task_has_imported_it(tmp_path, method):
     install(tmp_path, "loader", LOADER + 'def read():\n    return load("engine:VALUE")\n')
     install(tmp_path, "engine", "VALUE = 1\n")
@@ -92,7 +93,7 @@ def test_a_new_process_of_its_own_has_only_what_its_task_imports(tmp_path):
 EXTENDED = "from pkgutil import extend_path\n\n__path__ = extend_path(__path__, __name__)\n"
 
 
-@pytest.mark.parametrize("target", ["ns.mine:run", "work:run", "late:run"])
+@pytest.mark.parametrize("target", one_on_each("late:run", ["ns.mine:run", "work:run", "late:run"]))
 def test_a_module_of_the_project_below_an_installed_package_counts(tmp_path, target):
     install(tmp_path, "ns", EXTENDED)
     (tmp_path / "ns").mkdir()
@@ -112,6 +113,7 @@ def test_a_module_of_the_project_below_an_installed_package_counts(tmp_path, tar
     assert not ran(run(tmp_path))
 
 
+@pytest.mark.once
 def test_a_directory_that_was_put_in_the_place_of_another_one_after_the_imports(tmp_path):
     for number in (1, 2):
         (tmp_path / f"rel{number}").mkdir()
@@ -153,7 +155,7 @@ class Object:
 """
 
 
-@pytest.mark.parametrize("method", START_METHODS)
+@spawned_on_each
 def test_no_code_of_the_task_runs_when_its_imports_are_listed(tmp_path, method):
     heavy = 'from pathlib import Path\n\nPath("loaded").touch()\n'
     task = "  - {name: t, target: 'work:run', inputs: []}"
@@ -166,6 +168,7 @@ def test_no_code_of_the_task_runs_when_its_imports_are_listed(tmp_path, method):
     assert not (tmp_path / "loaded").exists()
 
 
+@pytest.mark.once
 def test_a_compiled_module_elsewhere_that_is_of_an_earlier_edit(tmp_path):
     task = "  - {name: t, target: 'work:run', inputs: []}"
     text = "def run():\n    return {}\n"
@@ -204,6 +207,7 @@ def test_a_compiled_module_that_python_does_not_compare_with_its_file(tmp_path):
         assert ran(result)
 
 
+@pytest.mark.once
 def test_the_list_of_imports_is_not_left_behind(tmp_path):
     tasks = (
         "  - {name: t, target: 'work:run', inputs: []}",
@@ -220,7 +224,7 @@ def test_the_list_of_imports_is_not_left_behind(tmp_path):
         assert not [*(tmp_path / ".mprun").rglob("*.modules.json")]
 
 
-@pytest.mark.parametrize("method", START_METHODS)
+@spawned_on_each
 def test_what_python_imports_at_its_start_counts(tmp_path, method):
     work = "import os\n\ndef run():\n    return getattr(os, 'MODE', 0)\n"
     write(tmp_path, job=job(method, "  - {name: t, target: 'work:run', inputs: []}"), work=work)

@@ -142,6 +142,13 @@ import pytest
 def test_one():
     pass
 """
+# Its first case alone has the mark, and so that is not in its text.
+TABLE = """
+from support.pythons import one_on_each
+@pytest.mark.parametrize("case", one_on_each(2, [1, 2]))
+def test_cases(case):
+    pass
+"""
 
 
 def collect(tree, half, **heads):
@@ -166,9 +173,10 @@ def test_a_test_runs_in_the_lane_of_its_mark_wherever_that_is(tmp_path):
         "order_of_all": "",
         "one": "@pytest.mark.once",
         "all": "pytestmark = pytest.mark.once",
+        "table": TABLE,
     }
-    assert collect(tmp_path, "once", **heads) == (["order", "one", "all"], 0)
-    assert collect(tmp_path, "not once", **heads) == (["order_of_all"], 0)
+    assert collect(tmp_path, "once", **heads) == (["order", "one", "all", "table"], 0)
+    assert collect(tmp_path, "not once", **heads) == (["order_of_all", "table"], 0)
 
 
 def test_a_mark_that_the_lanes_would_not_find_is_refused(tmp_path):
