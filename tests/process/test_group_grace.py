@@ -6,6 +6,7 @@ import signal
 import sys
 
 import pytest
+from support.pythons import forked_on_each
 from support.runs import START_METHODS, alive, eventually, start, write, written
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -72,6 +73,7 @@ def assert_saved(ended, task="server"):
     assert [event["signal"] for event in ended.of("task_stopping")] == ["SIGTERM"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_what_a_shell_has_started_has_its_grace(go, tmp_path, wrapper):
     run = go(WRAPPERS[wrapper])
@@ -95,6 +97,7 @@ def test_what_a_target_has_started_has_its_grace(go, tmp_path, method):
     assert_saved(run.finish())
 
 
+@pytest.mark.once
 def test_after_the_grace_the_group_is_killed(go, tmp_path):
     run = go(SHELL.replace("server.py;", "server.py ignores;"), more="stop: {grace: 300ms}")
     server = pid_of_server(tmp_path)
@@ -106,7 +109,7 @@ def test_after_the_grace_the_group_is_killed(go, tmp_path):
     assert run.survivors() == []
 
 
-@every_start_method
+@forked_on_each
 def test_after_the_grace_the_group_of_a_target_is_killed(go, tmp_path, method):
     run = go("target: 'server:start'", "--start-method", method, more="stop: {grace: 300ms}")
     server = pid_of_server(tmp_path)
@@ -116,6 +119,7 @@ def test_after_the_grace_the_group_of_a_target_is_killed(go, tmp_path, method):
     assert not alive(server)
 
 
+@pytest.mark.once
 def test_a_second_ctrl_c_cuts_the_grace_of_the_group_short(go, tmp_path):
     run = go(SHELL)
     server = pid_of_server(tmp_path)
@@ -127,6 +131,7 @@ def test_a_second_ctrl_c_cuts_the_grace_of_the_group_short(go, tmp_path):
     assert not alive(server)
 
 
+@pytest.mark.once
 def test_dependencies_wait_for_the_whole_group(go, tmp_path):
     extra = "- {name: db, command: sleep 600, daemon: true}\n"
     run = go(SHELL, more="stop: {grace: 600}, depends_on: db", extra=extra)
@@ -141,6 +146,7 @@ def test_dependencies_wait_for_the_whole_group(go, tmp_path):
     assert order.index(("task_exited", "server")) < order.index(("task_stopping", "db"))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("by", ["timeout", "end of the run"])
 def test_every_stop_gives_the_group_its_grace(go, tmp_path, by):
     more, extra = "timeout: 3s, stop: {grace: 600}", ""
@@ -154,6 +160,7 @@ def test_every_stop_gives_the_group_its_grace(go, tmp_path, by):
     assert b"saved\n" in run.finish().log("server")
 
 
+@pytest.mark.once
 def test_the_next_task_starts_once_the_group_has_ended(go, tmp_path):
     run = go(SHELL, extra="- {name: next, command: 'true'}\nmax_parallel: 1\n")
     pid_of_server(tmp_path)
@@ -167,6 +174,7 @@ def test_the_next_task_starts_once_the_group_has_ended(go, tmp_path):
     assert ended.outcome("next") == "succeeded"
 
 
+@pytest.mark.once
 def test_mprun_stop_waits_for_the_group(go, tmp_path):
     run = go(SHELL)
     pid_of_server(tmp_path)
@@ -180,6 +188,7 @@ def test_mprun_stop_waits_for_the_group(go, tmp_path):
     assert_saved(run.finish())
 
 
+@pytest.mark.once
 def test_a_task_that_was_not_asked_to_end_leaves_nothing(go, tmp_path):
     run = go(f"command: '{sys.executable} server.py & while [ ! -e up ]; do sleep 0.01; done'")
     ended = run.finish()

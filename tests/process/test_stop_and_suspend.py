@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.other_user import can_be_nobody, start_as_nobody
+from support.pythons import forked_on_each
 from support.runs import (
     START_METHODS,
     alive,
@@ -127,6 +128,7 @@ TWO = """\
 """
 
 
+@pytest.mark.once
 def test_running_task_is_stopped_and_the_others_continue(go, tmp_path):
     run = go(TWO)
     eventually((tmp_path / "stay.pid").exists)
@@ -147,6 +149,7 @@ def test_running_task_is_stopped_and_the_others_continue(go, tmp_path):
     assert any(line.startswith("failed (`stay` was stopped by user) in ") for line in lines)
 
 
+@pytest.mark.once
 def test_quiet_run_says_which_tasks_were_stopped_or_cancelled(go, tmp_path):
     run = go(TWO + "    - {name: later, target: 'work:end', depends_on: other}\n", "-q")
     run.until("task_started", count=2)
@@ -157,6 +160,7 @@ def test_quiet_run_says_which_tasks_were_stopped_or_cancelled(go, tmp_path):
     assert any(line.startswith("failed (`stay` was stopped by user, and 1 more) in ") for line in lines)
 
 
+@pytest.mark.once
 def test_run_with_a_stopped_task_that_a_signal_ends_is_interrupted(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
@@ -168,6 +172,7 @@ def test_run_with_a_stopped_task_that_a_signal_ends_is_interrupted(go, tmp_path)
     assert ended.stderr.splitlines().count(line) == 1
 
 
+@pytest.mark.once
 def test_waiting_task_is_cancelled_with_its_dependents(go, tmp_path):
     run = go(
         TWO + "    - {name: later, target: 'work:end', depends_on: other}\n"
@@ -183,6 +188,7 @@ def test_waiting_task_is_cancelled_with_its_dependents(go, tmp_path):
     assert not (tmp_path / "ended").exists()
 
 
+@pytest.mark.once
 def test_stopped_task_between_two_attempts_is_not_retried(go, tmp_path):
     run = go("tasks: [{name: again, target: 'work:fail', retry: {retries: 3, delay: 600}}]\n")
     run.until("task_retrying")
@@ -192,6 +198,7 @@ def test_stopped_task_between_two_attempts_is_not_retried(go, tmp_path):
     assert (ended.code, len(ended.of("task_started"))) == (1, 1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("restart", ["always", "on-failure"])
 def test_daemon_with_restart_is_stopped_for_good(go, tmp_path, restart):
     run = go(
@@ -213,6 +220,7 @@ MANY = """\
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("names", [["group"], ["group[[]*"], ["gro*"], ["group[0]", "group[1]"]])
 def test_group_name_or_pattern_stops_all_of_its_tasks(go, tmp_path, names):
     if names == ["group[[]*"]:
@@ -227,6 +235,7 @@ def test_group_name_or_pattern_stops_all_of_its_tasks(go, tmp_path, names):
     assert (ended.code, ended.outcome("other")) == (1, "succeeded")
 
 
+@pytest.mark.once
 def test_unknown_name_is_an_error_and_the_known_tasks_are_stopped(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
@@ -238,6 +247,7 @@ def test_unknown_name_is_an_error_and_the_known_tasks_are_stopped(go, tmp_path):
     assert run.finish().outcome("other") == "succeeded"
 
 
+@pytest.mark.once
 def test_finished_task_is_reported_as_finished(go, tmp_path):
     run = go(
         TWO
@@ -266,6 +276,7 @@ def test_task_that_ignores_the_signal_is_killed_after_its_grace(go, tmp_path):
     assert not alive(pid)
 
 
+@pytest.mark.once
 def test_stopped_tasks_are_one_json_object(go, tmp_path):
     run = go(
         "tasks: [{name: stay, target: 'work:stay'}, {name: early, target: 'work:wait_for', args: [go]}]\n"
@@ -291,6 +302,7 @@ def test_stopped_tasks_are_one_json_object(go, tmp_path):
 # ---- mprun stop of the run
 
 
+@pytest.mark.once
 def test_stopped_run_is_one_json_object(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
@@ -317,6 +329,7 @@ def test_whole_run_is_stopped(go, tmp_path):
     assert "Stopping:" in ended.stderr
 
 
+@pytest.mark.once
 def test_second_stop_kills_the_run(go, tmp_path):
     run = go("tasks: [{name: ignores_sigterm, target: 'work:ignores_sigterm', stop: {grace: 600}}]\n")
     eventually((tmp_path / "ignores_sigterm.pid").exists)
@@ -329,6 +342,7 @@ def test_second_stop_kills_the_run(go, tmp_path):
     assert (second.code, finish(first, tmp_path / ".mprun").code, run.finish().code) == (0, 0, 143)
 
 
+@pytest.mark.once
 def test_run_is_selected_by_a_prefix_of_its_id(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
@@ -338,6 +352,7 @@ def test_run_is_selected_by_a_prefix_of_its_id(go, tmp_path):
     assert run.finish().code == 143
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run"], ["stay", "--run"]])
 def test_finished_run_cannot_be_stopped(tmp_path, arguments):
     write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
@@ -348,11 +363,13 @@ def test_finished_run_cannot_be_stopped(tmp_path, arguments):
     assert ("has finished" if named else "no active run in .mprun") in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", [[], ["stay"], ["--run", "20260101"]])
 def test_stop_without_an_active_run_is_an_error(tmp_path, arguments):
     assert stop(*arguments, cwd=tmp_path).code == 2
 
 
+@pytest.mark.once
 def test_no_process_is_signalled_if_the_engine_is_gone(tmp_path):
     """Its pid may belong to another process by now; here to this test's."""
     write(tmp_path, job="tasks: [{name: stay, target: 'os:getpid'}]\n")
@@ -406,6 +423,7 @@ def test_run_in_a_thread_gets_no_signal_that_would_kill_its_program(tmp_path):
 only_root = pytest.mark.skipif(not can_be_nobody(), reason="only root can be another user, by setpriv(1)")
 
 
+@pytest.mark.once
 @only_root
 @pytest.mark.parametrize("arguments", [[], ["stay"]])
 def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
@@ -417,6 +435,7 @@ def test_another_user_cannot_stop_a_run(go, tmp_path, arguments):
     assert run.engine.poll() is None
 
 
+@pytest.mark.once
 @only_root
 def test_root_can_see_the_run_of_another_user_but_not_stop_it_or_its_tasks(go, tmp_path):
     """C51"""
@@ -502,6 +521,7 @@ def test_every_process_of_every_task_is_suspended_and_resumed(go, tmp_path, meth
     assert run.finish().code == 0
 
 
+@pytest.mark.once
 def test_task_that_forks_all_the_time_is_suspended(go, tmp_path):
     run = go("tasks: [{name: breed, target: 'work:breed'}]\n")
     eventually(lambda: (tmp_path / "bred").exists() and (tmp_path / "bred").stat().st_size > 20)
@@ -534,6 +554,7 @@ signal.pause()
 """
 
 
+@pytest.mark.once
 def test_processes_that_each_leave_a_child_are_stopped(tmp_path, monkeypatch):
     # However busy the machine is.
     monkeypatch.setattr(tree_stops, "STOP_SECONDS", 30)
@@ -597,6 +618,7 @@ def suspend_for(run, seconds):
     return paused
 
 
+@pytest.mark.once
 def test_timers_pause_while_suspended(go, tmp_path):
     """One run for each kind of timer, all suspended for the same time, which is longer."""
     runs = {}
@@ -618,6 +640,7 @@ def test_timers_pause_while_suspended(go, tmp_path):
     assert [event["task"] for event in ends["join timeout"].of("task_joined")] == ["a", "b"]
 
 
+@pytest.mark.once
 def test_timers_continue_after_a_suspension(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:stay', timeout: 2}]\n")
     run.until("task_started")
@@ -627,6 +650,7 @@ def test_timers_continue_after_a_suspension(go, tmp_path):
     assert ended.one("task_exited")["duration"] > 2 + paused - CLOCK
 
 
+@pytest.mark.once
 def test_retry_delay_pauses_while_suspended(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:fail', retry: {retries: 1, delay: 2, jitter: 0}}]\n")
     run.until("task_retrying")
@@ -637,6 +661,7 @@ def test_retry_delay_pauses_while_suspended(go, tmp_path):
     assert clock_time(again) - clock_time(failed) > 2 + paused - CLOCK
 
 
+@pytest.mark.once
 def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(go, tmp_path):
     run = go("tasks:\n- {name: a, target: 'work:wait_for', args: [go]}\n- {name: b, target: 'work:stay'}\n")
     run.until("task_started", count=2)
@@ -654,6 +679,7 @@ def test_exits_before_the_suspension_are_recorded_even_if_the_engine_is_killed(g
     assert_quick(run.seconds_to_vanish(), 1, time.monotonic)
 
 
+@pytest.mark.once
 def test_mprun_is_suspended_after_its_tasks(go, tmp_path):
     """C77. Until the launcher has answered, within its time, the tasks may still be running."""
     run = go("tasks: [{name: a, target: 'work:stay'}]\n")
@@ -674,6 +700,7 @@ def test_mprun_is_suspended_after_its_tasks(go, tmp_path):
     resume_run(run)
 
 
+@pytest.mark.once
 def test_task_killed_while_suspended_is_recorded(go, tmp_path):
     run = go(
         "tasks:\n- {name: a, target: 'work:stay', timeout: 600}\n"
@@ -689,6 +716,7 @@ def test_task_killed_while_suspended_is_recorded(go, tmp_path):
     assert (ended.code, ended.outcome("a"), ended.outcome("b")) == (1, "failed", "succeeded")
 
 
+@pytest.mark.once
 def test_run_can_be_suspended_twice(go, tmp_path):
     run = go("tasks: [{name: a, target: 'work:tick', args: [ticks]}]\n")
     eventually((tmp_path / "ticks").exists)
@@ -722,7 +750,7 @@ def pending(pid):
     return int(status.split("ShdPnd:")[1].split()[0], 16) >> (signal.SIGTSTP - 1) & 1
 
 
-@pytest.mark.parametrize("method", START_METHODS)
+@forked_on_each
 def test_killed_engine_leaves_no_suspended_process(go, tmp_path, method):
     run = go(
         "tasks:\n- {name: family, target: 'work:family'}\n"
@@ -739,6 +767,7 @@ def test_killed_engine_leaves_no_suspended_process(go, tmp_path, method):
     assert_quick(run.seconds_to_vanish(), 1, time.monotonic)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_resumed_run_can_be_stopped(go, tmp_path, number):
     run = go(TWO)
@@ -760,6 +789,7 @@ SLOW = """\
 """
 
 
+@pytest.mark.once
 def test_ctrl_z_during_the_imports(go, tmp_path):
     run = go(
         "tasks: [{target: 'slow:run'}]\n",
@@ -776,6 +806,7 @@ def test_ctrl_z_during_the_imports(go, tmp_path):
     assert ended.code == 0, ended.stderr
 
 
+@pytest.mark.once
 def test_a_request_during_the_imports_does_not_end_the_run(go, tmp_path):
     """SIGUSR1 asks to look for requests; it does not stop the run."""
     run = go(
@@ -792,6 +823,7 @@ def test_a_request_during_the_imports_does_not_end_the_run(go, tmp_path):
     assert (ended.code, ended.outcome("a")) == (0, "succeeded"), ended.stderr
 
 
+@pytest.mark.once
 def test_launcher_lost_during_the_suspension_ends_the_run(go, tmp_path):
     run = go(TWO)
     run.until("task_started", count=2)
@@ -806,6 +838,7 @@ def test_launcher_lost_during_the_suspension_ends_the_run(go, tmp_path):
     assert run.finish().code == 3
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("arguments", [[], ["stay"]])
 def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     run = go(TWO)
@@ -822,6 +855,7 @@ def test_suspended_run_does_not_answer(go, tmp_path, arguments):
     assert run.finish().code == 130
 
 
+@pytest.mark.once
 def test_attempt_that_ended_in_time_while_the_engine_was_stopped_does_not_time_out(go, tmp_path):
     run = go(
         "timeout: 600\ntasks:\n- {name: a, target: 'work:wait_for', args: [go], timeout: 4}\n"

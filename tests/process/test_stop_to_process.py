@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+from support.pythons import forked_on_each
 from support.runs import START_METHODS, alive, eventually, mprun, write, written
 
 every_start_method = pytest.mark.parametrize("method", START_METHODS)
@@ -91,7 +92,7 @@ def test_a_warm_shutdown_ends_its_childrens_work(go, tmp_path, method):
     assert (ended.code, ended.outcome("worker")) == (143, "stopped")
 
 
-@every_start_method
+@forked_on_each
 def test_by_default_the_children_get_the_signal_too(go, tmp_path, method):
     run = go(TARGET, "{grace: 600}", "--start-method", method)
     up(tmp_path)
@@ -99,6 +100,7 @@ def test_by_default_the_children_get_the_signal_too(go, tmp_path, method):
     assert b"children ended with -15 -15\n" in run.finish().log("worker")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_has_a_warm_shutdown(go, tmp_path, command):
     run = go(COMMANDS[command], WARM)
@@ -107,6 +109,7 @@ def test_a_command_has_a_warm_shutdown(go, tmp_path, command):
     assert_warm(run.finish(), tmp_path)
 
 
+@pytest.mark.once
 def test_a_shell_that_stays_is_the_process_that_gets_the_signal(go, tmp_path):
     """Without `exec` the program is a child of the shell: it is killed once the shell has ended."""
     run = go(f"command: '{sys.executable} work.py; echo over'", WARM)
@@ -118,6 +121,7 @@ def test_a_shell_that_stays_is_the_process_that_gets_the_signal(go, tmp_path):
     assert not any(map(alive, children))
 
 
+@pytest.mark.once
 def test_every_stop_keeps_to_the_process(go, tmp_path):
     """Side by side, because two of them wait for a timeout."""
     runs = {}
@@ -137,6 +141,7 @@ def test_every_stop_keeps_to_the_process(go, tmp_path):
         assert b"children ended with 0 0\n" in ended.log("worker")
 
 
+@pytest.mark.once
 def test_after_the_grace_all_of_its_processes_are_killed(go, tmp_path):
     run = go(f"{TARGET}, kwargs: {{ignores: true}}", "{grace: 1, to: process}")
     children = up(tmp_path)
@@ -147,6 +152,7 @@ def test_after_the_grace_all_of_its_processes_are_killed(go, tmp_path):
     assert not any(map(alive, children))
 
 
+@pytest.mark.once
 def test_a_stop_signal_that_kills_goes_to_all_of_its_processes(go, tmp_path):
     run = go(TARGET, "{signal: KILL, to: process}")
     children = up(tmp_path)
@@ -155,6 +161,7 @@ def test_a_stop_signal_that_kills_goes_to_all_of_its_processes(go, tmp_path):
     assert not any(map(alive, children))
 
 
+@pytest.mark.once
 def test_a_suspended_process_gets_the_signal(go, tmp_path):
     """Its children stay suspended until it has ended."""
     run = go(TARGET, WARM)
@@ -166,6 +173,7 @@ def test_a_suspended_process_gets_the_signal(go, tmp_path):
     assert_warm(run.finish(), tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("where", ["params: {to: process}", "env: {TO: process}"])
 def test_it_may_be_a_reference(go, tmp_path, where):
     reference = "${params.to}" if "params" in where else "${env.TO}"
