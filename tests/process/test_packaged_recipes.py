@@ -39,6 +39,7 @@ def test_a_recipe_of_a_package_runs_as_if_it_were_local(run, tmp_path):
     assert done.result("day/load/write") == "wrote 10 from store"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", ["validate", "plan"])
 def test_nothing_of_the_package_is_imported_to_read_its_recipe(command, run, tmp_path):
     write(tmp_path, job=JOB)
@@ -47,6 +48,7 @@ def test_nothing_of_the_package_is_imported_to_read_its_recipe(command, run, tmp
     assert "was imported" not in done.stdout + done.stderr
 
 
+@pytest.mark.once
 def test_a_file_of_a_package_is_a_job(run, site):
     done = run("acme_jobs:etl.yaml", "-p", "day=today")
     assert (done.code, done.result("load/write")) == (0, "wrote 5 from store"), done.stderr
@@ -63,6 +65,7 @@ FAILS = """
     """
 
 
+@pytest.mark.once
 def test_the_record_names_files_by_their_package(run, site, tmp_path):
     write(tmp_path, job=JOB)
     files = run("job.yaml").one("run_started")["files"]
@@ -87,6 +90,7 @@ def gone(site, tmp_path):
     return shutil.copytree(site, tmp_path / "first" / "lib")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("is_packed", [False, True], ids=["record", "pack"])
 def test_a_run_is_resumed_where_the_package_is_by_now(is_packed, run, gone, moved, tmp_path):
     for place in ("here", "there"):
@@ -109,6 +113,7 @@ def test_a_run_is_resumed_where_the_package_is_by_now(is_packed, run, gone, move
     assert str(moved / "acme_jobs" / "etl.yaml") in [file["path"] for file in files]
 
 
+@pytest.mark.once
 def test_a_changed_package_is_named_when_a_run_is_resumed(run, gone, moved, tmp_path):
     write(tmp_path, job=FAILS)
     assert run("job.yaml", path=gone).code == 1
@@ -120,6 +125,7 @@ def test_a_changed_package_is_named_when_a_run_is_resumed(run, gone, moved, tmp_
     assert "acme_jobs/etl.yaml` changed since that run" in done.stderr
 
 
+@pytest.mark.once
 def test_a_packed_run_of_a_job_in_a_package_is_resumed_elsewhere(run, gone, moved, tmp_path):
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
@@ -134,6 +140,7 @@ def test_a_packed_run_of_a_job_in_a_package_is_resumed_elsewhere(run, gone, move
     assert done.code == 0, done.stderr
 
 
+@pytest.mark.once
 def test_a_record_names_no_other_file_by_a_package(run, gone, tmp_path):
     """Only a file that is found in the package is one of it."""
     for place in ("here", "there"):
@@ -162,6 +169,7 @@ def test_files_of_installed_packages_are_allowed_where_others_are_not(run, site,
         assert (done.code, "is outside" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.once
 def test_an_error_in_the_name_of_a_recipe_is_shown_at_its_place(run, tmp_path):
     write(tmp_path, job=JOB.replace("acme_jobs:", "acme_job:"))
     done = run("validate", "job.yaml")
@@ -177,6 +185,7 @@ def test_an_error_in_the_name_of_a_recipe_is_shown_at_its_place(run, tmp_path):
     assert done.stderr == "error: package `acme_jobs` has no file `elt.yaml`; did you mean `etl.yaml`?\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
