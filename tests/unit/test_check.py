@@ -85,16 +85,20 @@ def test_every_part_of_the_tests_runs_and_four_at_a_time(tree):
         ".venv -m pytest -qrs -m not once",
         ".venv -m pytest -qrs -m once --part=1/3 tests/cli",
         ".venv -m pytest -qrs -m once --part=1/3 tests/faults",
-        ".venv -m pytest -qrs -m once --part=1/3 tests/process",
-        ".venv -m pytest -qrs -m once --part=1/3 tests/unit",
+        ".venv -m pytest -qrs -m once --part=1/4 tests/process",
+        ".venv -m pytest -qrs -m once --part=1/6 tests/unit",
         ".venv -m pytest -qrs -m once --part=2/3 tests/cli",
         ".venv -m pytest -qrs -m once --part=2/3 tests/faults",
-        ".venv -m pytest -qrs -m once --part=2/3 tests/process",
-        ".venv -m pytest -qrs -m once --part=2/3 tests/unit",
+        ".venv -m pytest -qrs -m once --part=2/4 tests/process",
+        ".venv -m pytest -qrs -m once --part=2/6 tests/unit",
         ".venv -m pytest -qrs -m once --part=3/3 tests/cli",
         ".venv -m pytest -qrs -m once --part=3/3 tests/faults",
-        ".venv -m pytest -qrs -m once --part=3/3 tests/process",
-        ".venv -m pytest -qrs -m once --part=3/3 tests/unit",
+        ".venv -m pytest -qrs -m once --part=3/4 tests/process",
+        ".venv -m pytest -qrs -m once --part=3/6 tests/unit",
+        ".venv -m pytest -qrs -m once --part=4/4 tests/process",
+        ".venv -m pytest -qrs -m once --part=4/6 tests/unit",
+        ".venv -m pytest -qrs -m once --part=5/6 tests/unit",
+        ".venv -m pytest -qrs -m once --part=6/6 tests/unit",
         ".venv-7.7 -m pytest -qrs -m not once",
         ".venv-8.8 -m pytest -qrs -m not once",
     ]
@@ -103,7 +107,7 @@ def test_every_part_of_the_tests_runs_and_four_at_a_time(tree):
     assert "\nno browser\n" in output
     # Of what passed, only that, and what was skipped.
     assert f"tests on {DEFAULT}, once, tests/cli 1/3: passed" in output
-    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 15
+    assert output.count("\nSKIPPED [3] tests/x.py: needs chromium\n12 passed, 3 skipped in 0.10s\n") == 19
     assert "the end of" not in output
 
 
@@ -114,7 +118,7 @@ def test_no_two_suites_share_the_directory_in_which_pytest_removes_what_earlier_
     check(tree, "tests", DEFAULT, "7.7", "8.8")
     directories = [Path(line) for line in (tree / "directories").read_text().splitlines()]
 
-    assert len(directories) == len(set(directories)) == 15
+    assert len(directories) == len(set(directories)) == 19
     assert [directory for directory in directories if directory.exists()] == [
         Path(line.split()[-1])
         for line in (tree / ".lanes/tests-on-7-7.log").read_text().splitlines()
