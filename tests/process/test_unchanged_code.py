@@ -9,7 +9,7 @@ import venv
 import pytest
 from support.compared import ran, replace, run, settle, why
 from support.pythons import once, one_on_each
-from support.runs import environment, mprun, write
+from support.runs import START_METHODS, environment, mprun, write
 
 JOB = "tasks:\n  - {name: t, target: 'work:run', inputs: []}\n"
 # A second task has imported what the first one names.
@@ -72,8 +72,8 @@ def install_acme(path):
 @pytest.mark.parametrize(
     ("way", "method"),
     [
-        *(once(way, "fork") for way in WAYS if way != "text"),
-        *(("text", "fork"), ("exit", "forkserver"), once("exit", "spawn")),
+        *(once(way, "fork") for way in WAYS if way not in ("text", "exit")),
+        *(("text", "fork"), *(("exit", method) for method in START_METHODS)),
     ],
 )
 def test_what_a_string_names_counts_once_the_task_has_imported_it(tmp_path, way, method):
@@ -134,15 +134,15 @@ BASED = "import helper\n\nclass C(helper.Base):\n    if True:\n"
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
-        once('"""A."""\n\ndef run():\n    return __doc__\n', True),
+        ('"""A."""\n\ndef run():\n    return __doc__\n', True),
         ('import helper\n\ndef run():\n    """A."""\n    return helper.text(run)\n', True),
-        once('import helper\n\n@helper.keep\ndef run():\n    """A."""\n', True),
-        once('import helper\n\ndef run():\n    """A."""\n    return getattr(run, "__doc__")\n', True),
-        once('import helper\n\ndef run():\n    """A."""\n    help(run)\n', True),
-        once('"""A."""\nimport inspect\n\ndef run():\n    """A."""\n', True),
-        once('import helper\n\nclass C(helper.Base):\n    """A."""\n\ndef run():\n    pass\n', True),
-        once(BASED + '        def g(self):\n            """A."""\n\ndef run():\n    pass\n', True),
-        once('import cmd\n\ndef run():\n    """A."""\n', True),
+        ('import helper\n\n@helper.keep\ndef run():\n    """A."""\n', True),
+        ('import helper\n\ndef run():\n    """A."""\n    return getattr(run, "__doc__")\n', True),
+        ('import helper\n\ndef run():\n    """A."""\n    help(run)\n', True),
+        ('"""A."""\nimport inspect\n\ndef run():\n    """A."""\n', True),
+        ('import helper\n\nclass C(helper.Base):\n    """A."""\n\ndef run():\n    pass\n', True),
+        (BASED + '        def g(self):\n            """A."""\n\ndef run():\n    pass\n', True),
+        ('import cmd\n\ndef run():\n    """A."""\n', True),
         ('"""A."""\n\ndef run():\n    """A."""\n', False),
     ],
 )
