@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +32,21 @@ _TEMPLATES = {
     name: f'{{"event":"{name}",' + ",".join(f'"{field}":%s' for field in kind._fields) + "}\n"
     for name, kind in events.KINDS.items()
 }
-_ENCODERS: dict[type, Callable[[Any], str]] = {
-    str: encode_text,
-    int: int.__repr__,
-    float: float.__repr__,
-    bool: {False: "false", True: "true"}.__getitem__,
-    type(None): {None: "null"}.__getitem__,
-}
+_ENCODERS: dict[type, Callable[[Any], str]] = defaultdict(
+    lambda: encode_compactly,
+    {
+        str: encode_text,
+        int: int.__repr__,
+        float: float.__repr__,
+        bool: {False: "false", True: "true"}.__getitem__,
+        type(None): {None: "null"}.__getitem__,
+    },
+)
 
 
 def encode_line(event: events.Event) -> str:
     """An event as one line of JSON, with its line feed."""
-    return _TEMPLATES[event.event] % tuple(
-        [_ENCODERS.get(type(value), encode_compactly)(value) for value in event.to_tuple()]
-    )
+    return _TEMPLATES[event.event] % tuple([_ENCODERS[type(value)](value) for value in event.to_tuple()])
 
 
 def encode(batch: Sequence[events.Event]) -> bytes:

@@ -96,7 +96,7 @@ class Recorder:
             self._unwritten = bytes(data)
             raise RecordError(f"the record cannot be written: {error.strerror}") from None
         self._unwritten = b""
-        self._require_record(is_last=any(isinstance(event, RunFinished) for event in batch[-1:]))
+        self._require_record(is_last=bool(batch) and isinstance(batch[-1], RunFinished))
 
     def _write(self, data: memoryview) -> int:
         count = os.write(self._file, data)

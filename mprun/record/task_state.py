@@ -109,7 +109,10 @@ class TaskState:
     def attempt(self, number: int) -> AttemptState | None:
         """The attempt with this number, to be changed; None if it never started."""
         self._unpack()
-        return next((one for one in reversed(self._attempts) if one.started.attempt == number), None)
+        for one in reversed(self._attempts):
+            if one.started.attempt == number:
+                return one
+        return None
 
     def finish(self, event: TaskFinished) -> None:
         """Set its outcome."""

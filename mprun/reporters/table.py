@@ -103,7 +103,8 @@ def is_incident(event: TaskFinished, state: RunState) -> bool:
 
 def orphans_of(task: TaskState) -> list[str]:
     """The processes, by pid and name, that the last attempt of a task had left running; they were killed."""
-    exited = task.attempts[-1].exited if task.attempts else None
+    attempts = task.attempts
+    exited = attempts[-1].exited if attempts else None
     return _named(exited.orphans, exited) if exited else []
 
 
