@@ -133,10 +133,10 @@ class EventBuilder:
             build = self.builders.get(type(fact))
             if build is not None:
                 built.append(build(fact))
-            elif isinstance(fact, (NotStarted, StartCancelled)):
-                self._time = self._clock.iso(fact.clock)
-            elif isinstance(fact, OwnDecisions):
+            elif type(fact) is OwnDecisions:
                 self._time = self._decided
+            elif type(fact) is NotStarted or type(fact) is StartCancelled:
+                self._time = self._clock.iso(fact.clock)
         return built
 
     def _instances_planned(self, expand: Expand) -> events.TasksPlanned:
