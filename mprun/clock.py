@@ -25,6 +25,8 @@ class Clock:
     def timed(self, monotonic: float | None = None) -> float:
         """A reading of `now`, less the time for which the run was suspended; the present one by default."""
         reading = self.now() if monotonic is None else monotonic
+        if not self._pauses:
+            return reading
         # A reading during a pause counts as the beginning of the pause.
         return reading - sum(min(ended, reading) - began for began, ended in self._pauses if began < reading)
 

@@ -62,7 +62,9 @@ class Dispatcher:
             task_run.dispatch(self._ready_queue.lacked)
             self._start(task_run, ())
         # A ready task is first in line for a slot.
-        while not self._ready_queue.waits and (found := self._dependents.take()) is not None:
+        while self._dependents and not self._ready_queue.waits:
+            if (found := self._dependents.take()) is None:
+                break
             task_run, after = found
             task_run.hold()
             self._start(task_run, after)
@@ -191,6 +193,10 @@ class Dependents:
         # For each task that was dispatched, the dependents that were not looked at, in their order.
         self._candidates: deque[Iterator[TaskRun]] = deque()
 
+    def __bool__(self) -> bool:
+        """Whether `take` may find a task."""
+        return self._free > 0 and bool(self._candidates)
+
     def add_dependents_of(self, task_run: TaskRun) -> None:
         """This task was dispatched: its dependents may be held."""
         needed_by = self._task_runs.dependents_of(task_run)
@@ -201,7 +207,7 @@ class Dependents:
 
     def take(self) -> tuple[TaskRun, Attempts] | None:
         """The next task that may be held, with the attempts that have to succeed first."""
-        while self._free > 0 and self._candidates:
+        while self:
             for task_run in self._candidates[0]:
                 if after := self._awaited_attempts(task_run):
                     self._free -= 1
