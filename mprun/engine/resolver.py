@@ -10,6 +10,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
+from mprun.record.state_dir import log_name, result_name
 
 if TYPE_CHECKING:
     from mprun.engine.param_variables import ParamVariables
@@ -132,8 +133,8 @@ class TaskResolver:
             command=call.command,
             args=call.args,
             kwargs=call.kwargs,
-            log=self._directory.log_file(planned.name, attempt).name,
-            result=self._directory.result_files(planned.name, attempt).name,
+            log=log_name(planned.name, attempt),
+            result=result_name(planned.name, attempt),
             env=env,
             cwd=call.cwd,
             limits=process_limits(task.limits),

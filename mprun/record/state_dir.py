@@ -56,6 +56,11 @@ def log_name(task: str, attempt: int) -> str:
     return f"{file_name(task)}.{attempt}.log"
 
 
+def result_name(task: str, attempt: int) -> str:
+    """The name of the result files of an attempt, without their suffixes."""
+    return f"{file_name(task)}.{attempt}"
+
+
 def _is_default(task: str) -> bool:
     """Whether it is a default name, in capital letters or not: only these keep their capital letter."""
     number = task[8:]
@@ -144,11 +149,11 @@ class RunDirectory:
 
     def result(self, task: str, attempt: int) -> str:
         """The path of the result files of an attempt, without their suffixes."""
-        return f"{self.path}/results/{file_name(task)}.{attempt}"
+        return f"{self.path}/results/{result_name(task, attempt)}"
 
     def result_files(self, task: str, attempt: int) -> StateFile:
         """The same, to read them."""
-        return self.results.file(f"{file_name(task)}.{attempt}")
+        return self.results.file(result_name(task, attempt))
 
     def artifacts_of(self, task: str) -> str:
         """The directory for a task's artifacts; only tasks that ask for it have one."""
