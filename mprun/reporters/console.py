@@ -129,7 +129,7 @@ class Console:
         self._rich_imported = not sys.stderr.isatty() or verbosity < 0
 
     def handle(self, event: Event, state: RunState) -> None:
-        # Not `isinstance`, which takes three times as long: this is done for each event of each task.
+        # Not `isinstance`: it takes 0.2 µs for a class that has a metaclass, and this is done for each event.
         if type(event) is RunStarted:
             self._state = state
             self._write_header(event)
