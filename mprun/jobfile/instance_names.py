@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from mprun.jobfile.syntax.document import sha256
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -149,7 +151,5 @@ def suffix_of(parts: Sequence[str]) -> str:
 
 
 def _digest(text: str) -> str:
-    # Few names need a hash, and hashlib takes 5 ms to import.
-    from hashlib import sha256
-
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    digest: str = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest

@@ -44,11 +44,9 @@ def file_name(task: str) -> str:
             return task
     elif task[:1] in _FIRST and len(task) <= 80 and _PLAIN.issuperset(task):
         return task
-    import hashlib
+    from mprun.record.hashed_names import hashed_name
 
-    digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    readable = re.sub("[^A-Za-z0-9._=-]+", "_", task)[:40].strip("._-")
-    return f"{readable}~{digest}"
+    return hashed_name(task)
 
 
 def log_name(task: str, attempt: int) -> str:

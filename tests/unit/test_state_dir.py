@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,6 +63,24 @@ def test_another_name_is_made_safe(name):
     safe = file_name(name)
     assert re.fullmatch(r"[A-Za-z0-9._=-]{0,40}~[0-9a-f]{12}", safe)
     assert not safe.startswith((".", "-")) or safe.startswith("-rf")
+
+
+@given(st.text(st.characters(), min_size=81))
+def test_the_name_of_a_file_is_what_it_was_in_earlier_records(name):
+    readable = re.sub("[^A-Za-z0-9._=-]+", "_", name)[:40].strip("._-")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    assert file_name(name) == f"{readable}~{digest}"
+
+
+def test_the_files_of_a_matrix_do_not_need_openssl():
+    program = (
+        "import sys\n"
+        "from mprun.jobfile.instance_names import suffix_of\n"
+        "from mprun.record.state_dir import log_name\n"
+        "print(log_name('Process-1' + suffix_of(['n=1']), 1), '_hashlib' in sys.modules)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert said == "Process-1_n=1~d122cf59cfe6.1.log False\n"
 
 
 @given(
