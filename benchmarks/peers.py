@@ -38,6 +38,7 @@ class Work(Enum):
     CHAIN = "tasks that do nothing, each after the one before it"
     HEAVY = "tasks whose module imports numpy, two at a time"
     COMMANDS = "commands that do nothing, two at a time"
+    BY_SHELL = "the same, each by a shell"
 
 
 class Kind(Enum):
@@ -123,10 +124,14 @@ def one_task(place: Place, count: int) -> list[str]:
     return place.mprun(place.write("one.yaml", "tasks:\n  - target: noop:noop\n"))
 
 
-def commands(place: Place, count: int) -> list[str]:
+def commands(word: str) -> Maker:
     """A job of one command with a matrix."""
-    job = f"tasks:\n  - command: {TRUE}\n    matrix: {{n: {numbers(count)}}}\n"
-    return place.mprun("-j", "2", place.write(f"commands-{count}.yaml", job))
+
+    def make(place: Place, count: int) -> list[str]:
+        job = f"tasks:\n  - command: {word}\n    matrix: {{n: {numbers(count)}}}\n"
+        return place.mprun("-j", "2", place.write(f"{'list' if '[' in word else 'text'}-{count}.yaml", job))
+
+    return make
 
 
 def task_after_task(place: Place, count: int) -> list[str]:
@@ -170,11 +175,11 @@ def parallel(program: str = "") -> Maker:
     return make
 
 
-def xargs(program: str = "") -> Maker:
-    """xargs, with one argument per task; as `parallel`."""
+def xargs(program: str = "", *before: str) -> Maker:
+    """xargs, with one argument per task; as `parallel`. What is `before` the command runs it."""
 
     def make(place: Place, count: int) -> list[str]:
-        return ["xargs", "-a", items(place, count), "-n1", "-P2", *task_of(place, program)]
+        return ["xargs", "-a", items(place, count), "-n1", "-P2", *before, *task_of(place, program)]
 
     return make
 
@@ -221,7 +226,8 @@ PEERS = (
             Work.MANY: matrix("noop"),
             Work.CHAIN: task_after_task,
             Work.HEAVY: matrix("heavy"),
-            Work.COMMANDS: commands,
+            Work.COMMANDS: commands(f"[{TRUE}]"),
+            Work.BY_SHELL: commands(TRUE),
         },
     ),
     Peer(name=NOTHING, kind=Kind.SCRIPT, fresh=False, commands={Work.ONE: script("-c", "pass")}),
@@ -354,12 +360,13 @@ PEERS = (
         commands={Work.ONE: ninja("noop.py"), Work.MANY: ninja("noop.py")},
     ),
     *(
-        Peer(name=name, kind=Kind.PLAIN_TOOL, program=program, commands={Work.COMMANDS: command})
-        for name, program, command in (
-            (XARGS, "xargs", xargs()),
-            (PARALLEL, "parallel", parallel()),
-            ("make -j2", "make", make()),
-            ("ninja", "ninja", ninja()),
+        Peer(name=name, kind=Kind.PLAIN_TOOL, program=program, commands={work: command})
+        for name, program, work, command in (
+            (XARGS, "xargs", Work.COMMANDS, xargs()),
+            ("make -j2", "make", Work.COMMANDS, make()),
+            (PARALLEL, "parallel", Work.BY_SHELL, parallel()),
+            ("ninja", "ninja", Work.BY_SHELL, ninja()),
+            (f"{XARGS} sh -c", "xargs", Work.BY_SHELL, xargs("", "/bin/sh", "-c")),
         )
     ),
 )

@@ -14,6 +14,7 @@ ROWS: Mapping[str, Callable[[Place, Sizes], Row]] = {
     "tasks": task_rows.throughput,
     "many-tasks": task_rows.more_throughput,
     "commands": task_rows.commands,
+    "shell-commands": task_rows.commands_by_shell,
     "chain": task_rows.chain,
     "heavy": task_rows.heavy,
     "shapes": shape_rows.shapes,

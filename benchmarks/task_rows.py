@@ -102,16 +102,24 @@ def more_throughput(place: Place, sizes: Sizes) -> Row:
 
 
 def commands(place: Place, sizes: Sizes) -> Row:
-    """Commands that do nothing, beside tools that run commands."""
+    """Commands that do nothing, as lists of words, beside tools that start no shell for them."""
     return Row(
         name="commands",
         title=f"{sizes.tasks:,} commands that do nothing, two at a time",
         unit="ms a task",
         sides=costs(Work.COMMANDS, place, sizes.tasks, sizes.tasks, peers.that_can(Work.COMMANDS)),
-        goals=(
-            Goal(text="at most 1.5 × `xargs -P2 -n1`", against=(peers.XARGS,), most=1.5),
-            Goal(text="at most 0.4 × GNU parallel", against=(peers.PARALLEL,), most=0.4),
-        ),
+        goals=(Goal(text="at most 1.5 × `xargs -P2 -n1`", against=(peers.XARGS,), most=1.5),),
+    )
+
+
+def commands_by_shell(place: Place, sizes: Sizes) -> Row:
+    """Commands that do nothing, as text, beside tools that have a shell run each."""
+    return Row(
+        name="shell-commands",
+        title=f"{sizes.tasks:,} commands that do nothing, each by a shell, two at a time",
+        unit="ms a task",
+        sides=costs(Work.BY_SHELL, place, sizes.tasks, sizes.tasks, peers.that_can(Work.BY_SHELL)),
+        goals=(Goal(text="at most 0.4 × GNU parallel", against=(peers.PARALLEL,), most=0.4),),
     )
 
 
