@@ -6,8 +6,10 @@
 import os
 import sys
 
-# The launcher that was forked, a pid, 0 while there is none.
+# The launcher that was forked, a pid, 0 while there is none, -1 while it is forked; and the signal that has
+# come in that time.
 _launcher = 0
+_deferred = 0
 
 
 def end_at_signals() -> None:
@@ -36,6 +38,10 @@ def end_at_signals() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
+    global _deferred
+    if _launcher < 0:
+        _deferred = number
+        return
     try:
         if _launcher:
             from mprun.launcher.main import kill_unused
@@ -81,7 +87,7 @@ BOTH_NEED = (
 
 
 def import_nothing_from_here() -> None:
-    """Take the working directory off the import path, which `python -m` puts at its head, as `-P` would."""
+    """Take the working directory off the import path, which `python -m` puts at its head."""
     # Modules of the job are imported by the launcher, which adds the directory again. If PYTHONPATH has it,
     # it stays: that is the user's own choice.
     try:
@@ -106,7 +112,7 @@ def open_standard_descriptors() -> None:
 
 
 def runs_a_job(arguments: list[str]) -> bool:
-    """Whether a command line runs a job for sure, without parsing its options."""
+    """Whether a command line surely runs a job."""
     if not arguments or arguments[0] in WITHOUT_JOB:
         return False
     return not {"--help", "-h", "--version"}.intersection(arguments)
@@ -126,22 +132,27 @@ def fork_launcher() -> tuple[int, int]:
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     descriptor = theirs.detach()
     engine = os.getpid()
+    global _launcher
+    # A signal that comes before the pid is known would leave what the launcher has made.
+    _launcher = -1
     pid = os.fork()
     if pid == 0:
+        _launcher = 0
         os.close(ours.detach())
         from mprun.launcher.main import launch
 
         gc.freeze()
         gc.enable()
         launch(descriptor, engine)
-    global _launcher
     _launcher = pid
+    if _deferred:
+        _end(_deferred, None)
     os.close(descriptor)
     return pid, ours.detach()
 
 
 def main() -> None:
-    """Run the command line, and exit with its exit code (`mprun --help` lists them)."""
+    """Run the command line, and exit with its exit code."""
     end_at_signals()
     import_nothing_from_here()
     try:

@@ -222,6 +222,28 @@ def test_none_is_left_by_a_start_that_starts_nothing(cgroup, tmp_path, how):
     eventually(lambda: cgroup.runs() == [])
 
 
+def test_none_is_left_by_a_signal_that_comes_before_the_launcher_is_known(cgroup, tmp_path):
+    """As beside other work: the launcher may run before the process that has forked it does."""
+    write(tmp_path, work=WORK, job='tasks: [{name: t, target: "work:where"}]')
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import glob, os, signal, time\n"
+        "fork = os.fork\n"
+        "def fork_and_end():\n"
+        "    pid = fork()\n"
+        "    if pid:\n"
+        f"        while not glob.glob('{cgroup.path}/{PREFIX}*'):\n"
+        "            time.sleep(0.001)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return pid\n"
+        "os.fork = fork_and_end\n"
+    )
+    process = cgroup.start("job.yaml", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+    done = finish(process, tmp_path / ".mprun")
+    assert done.code == 143, done.stderr
+    eventually(lambda: cgroup.runs() == [])
+
+
 def test_an_empty_one_that_no_start_has_removed_is_removed_by_the_next(cgroup, tmp_path, monkeypatch):
     (cgroup.path / f"{PREFIX}1-2").mkdir()
     other = cgroup.path / "other"
