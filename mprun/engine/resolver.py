@@ -10,7 +10,7 @@ from mprun.frozen import Frozen
 from mprun.jobfile.model import PARAM_VARIABLE
 from mprun.jobfile.references import references
 from mprun.jobfile.resolution import Resolver, as_text, resolve
-from mprun.record.state_dir import log_name, result_name
+from mprun.record.state_dir import attempt_name, log_name
 
 if TYPE_CHECKING:
     from mprun.engine.param_variables import ParamVariables
@@ -134,7 +134,7 @@ class TaskResolver:
             args=call.args,
             kwargs=call.kwargs,
             log=log_name(planned.name, attempt),
-            result=result_name(planned.name, attempt),
+            result=attempt_name(planned.name, attempt),
             env=env,
             cwd=call.cwd,
             limits=process_limits(task.limits),

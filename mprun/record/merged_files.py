@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, file_name
+from mprun.record.state_dir import ARTIFACTS, MAIN_LOG, attempt_name, file_name
 from mprun.record.state_files import NotOurs
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def copy_files(shard: ShardRun, names: set[str], into: RunDirectory) -> None:
         task = shard.state.tasks[name]
         attempts = {one.started.attempt for one in task.attempts}
         last = task.finished.attempts if task.finished is not None else len(attempts) + 1
-        wanted.update(f"{file_name(name)}.{attempt}" for attempt in (*attempts, last))
+        wanted.update(attempt_name(name, attempt) for attempt in (*attempts, last))
     for source, target in ((old.logs, into.logs), (old.results, into.results)):
         for entry in _names(source):
             if any(entry[:place] in wanted for place in _dots(entry)):

@@ -51,11 +51,11 @@ def file_name(task: str) -> str:
 
 def log_name(task: str, attempt: int) -> str:
     """The name of the log of an attempt, in the directory of logs."""
-    return f"{file_name(task)}.{attempt}.log"
+    return f"{attempt_name(task, attempt)}.log"
 
 
-def result_name(task: str, attempt: int) -> str:
-    """The name of the result files of an attempt, without their suffixes."""
+def attempt_name(task: str, attempt: int) -> str:
+    """How the names of all files of an attempt begin; of its result files, the name without the suffix."""
     return f"{file_name(task)}.{attempt}"
 
 
@@ -143,15 +143,15 @@ class RunDirectory:
 
     def probe_output(self, task: str, attempt: int) -> StateFile:
         """What the command that probes whether an attempt is ready printed at its last try."""
-        return self.logs.file(f"{file_name(task)}.{attempt}.ready")
+        return self.logs.file(f"{attempt_name(task, attempt)}.ready")
 
     def result(self, task: str, attempt: int) -> str:
         """The path of the result files of an attempt, without their suffixes."""
-        return f"{self.path}/results/{result_name(task, attempt)}"
+        return f"{self.path}/results/{attempt_name(task, attempt)}"
 
     def result_files(self, task: str, attempt: int) -> StateFile:
         """The same, to read them."""
-        return self.results.file(result_name(task, attempt))
+        return self.results.file(attempt_name(task, attempt))
 
     def artifacts_of(self, task: str) -> str:
         """The directory for a task's artifacts; only tasks that ask for it have one."""
