@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     # What happens in a turn, of which the events are built.
     Fact = Report | Instruction | OwnDecisions | Planned
 
-_OF_MANY_TASKS = frozenset((Planned, Expand))
 _WITHOUT_EVENTS = (Resolve, Start, CancelStart, OwnDecisions)
 
 
@@ -78,11 +77,6 @@ class FactQueue:
         room = MAX_FACTS_PER_TURN
         while self._turns and room > 0:
             decided, facts = self._turns.popleft()
-            if len(facts) <= room and _OF_MANY_TASKS.isdisjoint(map(type, facts)):
-                # As almost always.
-                room -= len(facts)
-                taken.append((decided, facts))
-                continue
             count = 0
             for fact in facts:
                 room -= _size(fact)
