@@ -12,8 +12,9 @@ import sys
 from select import EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT
 from time import monotonic
 
-# Two are only for the launcher: once orphans come to it, it may have no descriptor to import them.
 from mprun.begun_logs import BEGUN, note
+
+# Two are only for the launcher: once orphans come to it, it may have no descriptor to import them.
 from mprun.launcher import exec_command, fork, orphan_owners, process_identity, worker  # noqa: F401
 from mprun.launcher.channel import COMMAND
 from mprun.launcher.output_keeper import Keeper

@@ -241,7 +241,7 @@ class StateFile:
     def exists(self) -> bool:
         """Whether there is something of this name, and not a link that leads nowhere."""
         try:
-            # An exception, as `stat` raises for what is not there, takes four times as long.
+            # Most files do not exist, and an exception takes longer than a check.
             return os.access(self.name, os.F_OK, dir_fd=self.folder.descriptor)
         except OSError:
             return False
