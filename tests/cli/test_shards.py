@@ -288,6 +288,20 @@ def test_a_shard_that_was_killed_has_no_end(tmp_path):
     assert "unknown" in found.values()
 
 
+def test_a_silent_command_of_a_shard_that_was_killed_may_have_started_again(tmp_path):
+    """Its second start is not recorded, and it has no log."""
+    run_shards(tmp_path, of=1, job="tasks: [{name: a, command: exit 3, retry: 1}]")
+    directory = newest_run(tmp_path / "shards" / "1" / ".mprun")
+    with open(directory.events, "rb") as stream:
+        lines = stream.read().splitlines(keepends=True)
+    at = max(number for number, line in enumerate(lines) if b'"task_started"' in line)
+    with open(directory.events, "wb") as stream:
+        stream.write(b"".join(lines[:at]))
+    assert not directory.log_file("a", 2).exists()
+    assert merge(tmp_path, "shards", "-o", "merged").code == 1
+    assert ends(tmp_path, "merged")[1] == {"a": "unknown"}
+
+
 def test_what_has_not_been_a_shard_is_refused(place):
     run(place)
     for directory, message in ((".mprun", "no shard in `.mprun`"), ("job.yaml", "is not a directory")):
